@@ -1,0 +1,20 @@
+//! The words that every room of Punctual speaks: quantities, page sets and memory layouts.
+//!
+//! This crate is pure: it does no I/O, starts no thread and reads no clock.
+//!
+//! - [`Bytes`], [`Pages`], [`BytesPerSecond`]: quantities with their arithmetic;
+//! - [`PageIndex`], [`PageRange`], [`PageSet`]: which pages of a machine;
+//! - [`MemoryLayout`], [`Region`]: how a machine's pages are spread over its RAM blocks;
+//! - [`parse`]: what people write (`512MiB`, `1Gbit`, `50ms`) and how it is shown to them.
+
+mod layout;
+mod page_set;
+mod pages;
+pub mod parse;
+mod quantity;
+
+pub use layout::{LayoutError, MemoryLayout, Region, RegionIndex, RegionSpan};
+pub use page_set::{PageSet, Ranges};
+pub use pages::{PAGE_SIZE, PageIndex, PageRange};
+pub use parse::ParseError;
+pub use quantity::{Bytes, BytesPerSecond, Pages};

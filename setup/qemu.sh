@@ -1,0 +1,69 @@
+#!/bin/sh
+# Unpacks into the cache the QEMU versions that the tests and the benchmark want and that are not
+# installed: 7.2 (Debian 12) and 10 (Debian 13, or the backports suite of Debian 12).
+#
+#   setup/qemu.sh            needs setup/packages.sh to have run; idempotent
+#
+# Result: CACHE/qemu/VERSION/{tree/,bin/qemu-system-x86_64,qemu.toml}. QEMU finds its firmware and
+# modules relative to its own binary; only libraries that the system lacks need LD_LIBRARY_PATH.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+. "$here/say.sh"
+. "$here/private-apt.sh"
+debian=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
+
+# The version (such as 7.2.22) that a QEMU binary tells; nothing if it does not run.
+version_of() {
+    { "$@" --version 2>/dev/null || true; } | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'
+}
+
+library_path() {
+    printf '%s' "$1/tree/usr/lib/x86_64-linux-gnu:$1/tree/lib/x86_64-linux-gnu"
+}
+
+# Whether the cached QEMU in DIRECTORY runs and finds its TCG module.
+runs() {
+    test -f "$1/qemu.toml" &&
+        LD_LIBRARY_PATH=$(library_path "$1") "$1/bin/qemu-system-x86_64" \
+            -accel tcg -machine none -S -nodefaults -display none -monitor stdio \
+            </dev/null >/dev/null 2>&1
+}
+
+# provide SERIES [APT-OPTION…]: makes sure that a QEMU of the series is installed or in the cache.
+provide() {
+    series=$1
+    shift
+    case $(version_of qemu-system-x86_64) in
+    "$series".*) say "QEMU $series is installed" && return ;;
+    esac
+    place=$cache/qemu/$series
+    if runs "$place"; then
+        say "QEMU $series is in $place"
+        return
+    fi
+    prepare_private_apt
+    say "unpacking QEMU $series into $place"
+    mkdir -p "$place/bin"
+    unpack_packages "$place/tree" qemu-system-x86 "$@"
+    ln -sfn ../tree/usr/bin/qemu-system-x86_64 "$place/bin/qemu-system-x86_64"
+    describe "$place"
+    runs "$place" || fail "QEMU $series in $place does not start: see what it says with LD_LIBRARY_PATH=$(library_path "$place") $place/bin/qemu-system-x86_64"
+}
+
+# Writes the description that the crate punctual-images reads.
+describe() {
+    version=$(LD_LIBRARY_PATH=$(library_path "$1") version_of "$1/bin/qemu-system-x86_64")
+    {
+        printf 'version = "%s"\n' "$version"
+        printf 'binary = "%s"\n\n[env]\n' "$1/tree/usr/bin/qemu-system-x86_64"
+        printf 'LD_LIBRARY_PATH = "%s"\n' "$(library_path "$1")"
+    } >"$1/qemu.toml"
+}
+
+case $debian in
+12)
+    provide 7.2
+    provide 10.0 -t bookworm-backports
+    ;;
+*) test -n "$(version_of qemu-system-x86_64)" || provide 10.0 ;;
+esac

@@ -1,0 +1,16 @@
+# Sourced by the scripts of this directory: where the cache is, and how they speak.
+# shellcheck shell=sh
+
+cache=${PUNCTUAL_CACHE:-${HOME:?HOME is not set: say where the cache belongs with PUNCTUAL_CACHE}/.cache/punctual}
+
+say() { printf 'setup: %s\n' "$*"; }
+
+fail() {
+    printf 'setup: error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Whether apt knows PACKAGE as installed.
+is_installed() {
+    test "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed
+}

@@ -1,0 +1,3 @@
+//! Tasks of the project that need a program: `cargo xtask check`.
+
+fn main() {}
