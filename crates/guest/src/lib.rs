@@ -1,1 +1,17 @@
-//! Under construction.
+//! What is moved: a machine's RAM, the tracing of its page writes, its pause, its device state.
+//!
+//! - [`SourceMachine`] and [`DestinationMachine`]: what the engine asks of a machine at either end;
+//! - [`Ram`]: the machine's memory as the files that both QEMU and Punctual map;
+//! - [`trace`]: which pages a process writes, seen from outside it;
+//! - [`qemu`]: the machines of unmodified QEMU, found, described, started and handed over by QMP.
+
+mod machine;
+pub mod process;
+pub mod qemu;
+mod ram;
+pub mod trace;
+
+pub use machine::{
+    DestinationMachine, MachineError, Owner, Settled, SourceMachine, Stopped, Surrendered,
+};
+pub use ram::{Ram, RamDigest, RamError};
