@@ -1,0 +1,149 @@
+//! The messages of one move, each direction an enum of its own: what the source may say, and what
+//! the destination may answer.
+
+use std::time::Duration;
+
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout};
+use serde::{Deserialize, Serialize};
+
+/// One attempt to move one machine, unique among all attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationId(pub u128);
+
+/// The name of a host, as its operator gave it.
+pub type HostName = String;
+
+/// What the source proposes. The destination accepts it whole or refuses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// This attempt.
+    pub migration: MigrationId,
+    /// The machine's name.
+    pub machine: String,
+    /// Who offers.
+    pub source: HostName,
+    /// Where the source can be asked later how the attempt ended.
+    pub source_address: String,
+    /// The machine's memory.
+    pub layout: MemoryLayout,
+    /// How much of the memory holds anything.
+    pub populated: Bytes,
+    /// The machine as its host describes it, in JSON; the room `guest` knows its shape.
+    pub description: Vec<u8>,
+    /// The longest interruption that is allowed.
+    pub downtime: Duration,
+    /// The rate that the source counts on, if it was told one.
+    pub bandwidth: Option<BytesPerSecond>,
+    /// Whether both sides compute a digest of the whole memory before the machine runs on.
+    pub verify: bool,
+    /// Whether the destination only checks and answers, and starts nothing.
+    pub dry_run: bool,
+}
+
+/// One reason not to take a machine, found before anything moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable word for programs, such as `ram-not-shared`.
+    pub code: String,
+    /// What is in the way.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// A question about an attempt, asked on a connection of its own after the first was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// The attempt.
+    pub migration: MigrationId,
+}
+
+/// How an attempt stands, by the log of the host that arbitrates it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The machine belongs to the destination.
+    Committed,
+    /// The machine stays at the source; the destination discards what it has.
+    Aborted,
+    /// It is not decided yet: ask again.
+    Undecided,
+}
+
+/// What the source says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceMessage {
+    /// Proposes a move.
+    Offer(Box<Offer>),
+    /// `bytes` of padding follow in the payload, to measure the link; answered by
+    /// [`DestinationMessage::Probed`] once the last of [`SourceMessage::ProbeEnd`] has come.
+    Probe(Vec<u8>),
+    /// The probe is over.
+    ProbeEnd,
+    /// Every page of the round has been sent before this.
+    RoundEnd {
+        /// The round, counted from 1.
+        round: u32,
+    },
+    /// A piece of the device state, in order.
+    DeviceState(Vec<u8>),
+    /// All pages and all device state have been sent before this: load, and ask for the commit.
+    HandOver {
+        /// How many bytes of device state were sent.
+        device_state: Bytes,
+    },
+    /// The machine belongs to the destination.
+    Commit,
+    /// The machine stays at the source.
+    Abort {
+        /// Why.
+        reason: String,
+    },
+    /// Asks how an attempt stands.
+    Inquire(Inquiry),
+}
+
+/// What the destination says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DestinationMessage {
+    /// It will take the machine; its process is being started.
+    Accepted {
+        /// The command line that the machine will have there.
+        command_line: Vec<String>,
+    },
+    /// It will not take the machine.
+    Refused(Vec<Refusal>),
+    /// What the probe showed.
+    Probed {
+        /// The rate at which the padding came in.
+        rate: BytesPerSecond,
+    },
+    /// The machine's process is up and waits for device state.
+    Prepared,
+    /// So many bytes of this connection have been received and put in place, in all.
+    Received {
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Pages and device state are loaded: asks for the commit.
+    Ready {
+        /// The digest of the memory, where one was asked for.
+        digest: Option<u128>,
+        /// How long the device state took to load.
+        loading: Duration,
+        /// How long the digest took.
+        verifying: Duration,
+    },
+    /// The machine runs here.
+    Running {
+        /// How long it took from the commit's arrival until the machine ran.
+        resuming: Duration,
+    },
+    /// It cannot go on; what it had of the machine is discarded.
+    Failed {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Answers an inquiry.
+    Outcome(Outcome),
+}
