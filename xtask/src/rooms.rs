@@ -19,9 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest", &["units"]),
     ("engine", &["units", "wire", "guest", "link"]),
     ("host", &["units", "wire", "guest", "link", "engine"]),
+    ("page", &["units", "engine"]),
     ("images", &["guest-protocol"]),
-    ("lab", &["units", "wire", "guest", "engine", "host", "images", "guest-protocol"]),
-    ("cli", &["units", "wire", "guest", "engine", "host", "lab", "images", "guest-protocol"]),
+    ("lab", &["units", "wire", "guest", "engine", "host", "page", "images", "guest-protocol"]),
+    ("cli", &["page", "units", "wire", "guest", "engine", "host", "lab", "images", "guest-protocol"]),
 ];
 
 /// Where a manifest breaks the plan.

@@ -1,0 +1,9 @@
+//! Reports as pages for people: one self-contained HTML file, its plots as inline SVG.
+//!
+//! Pure: from a report and what the client saw to text. [`migration`] is the public face.
+
+mod chart;
+mod migration;
+
+pub use chart::ChartError;
+pub use migration::{ClientView, migration};
