@@ -14,4 +14,4 @@ pub mod trace;
 pub use machine::{
     DestinationMachine, MachineError, Owner, Settled, SourceMachine, Stopped, Surrendered,
 };
-pub use ram::{Ram, RamDigest, RamError};
+pub use ram::{Ram, RamDigest, RamError, RamIoError, is_zero};

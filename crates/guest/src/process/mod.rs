@@ -1,0 +1,1 @@
+//! The test machine: a plain process whose threads write shared memory.

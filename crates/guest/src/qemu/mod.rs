@@ -1,0 +1,2 @@
+//! Machines of unmodified QEMU.
+pub mod qmp;

@@ -1,0 +1,1 @@
+//! Which pages a process writes, seen from outside it.
