@@ -109,7 +109,7 @@ impl Batch {
     }
 }
 
-/// The interfaces of a namespace but its loopback, or `None` if there is no such namespace.
+/// The interfaces of a namespace but its loopback.
 pub(crate) fn interfaces(namespace: &str) -> Result<Vec<String>, NetworkError> {
     #[derive(serde::Deserialize)]
     struct Link {

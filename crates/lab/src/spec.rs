@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use punctual_units::BytesPerSecond;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::names::{HostName, LabName};
+use crate::names::{CLIENT, HostName, LabName};
+use crate::shaping::{FASTEST, SLOWEST};
 use crate::subnet::MOST_HOSTS;
 
 /// A lab to be made: its hosts, its client, and how fast their links are.
@@ -31,7 +33,8 @@ pub struct HostSpec {
 }
 
 /// How the traffic of guests and that of hosts (migrations above all) share a shaped link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// One queue, first come, first served: every migration engine is treated alike.
     #[default]
@@ -49,9 +52,9 @@ pub enum SpecError {
     /// The same host is named twice.
     #[error("two hosts of the lab are called `{0}`: give each a name of its own")]
     SameName(HostName),
-    /// A rate at which a single frame takes longer than the queue lasts.
-    #[error("{rate} is too slow for the link of `{place}`: state {} or more", crate::shaping::SLOWEST)]
-    TooSlow {
+    /// A rate that the kernel cannot shape a link to.
+    #[error("the link of `{place}` cannot have {rate}: state {SLOWEST} to {FASTEST}, or no rate")]
+    Rate {
         /// Whose link.
         place: String,
         /// What was stated.
@@ -81,9 +84,9 @@ impl LabSpec {
             return Err(SpecError::SameName(twice.name.clone()));
         }
         let links = self.hosts.iter().map(|host| (host.name.as_str(), host.rate));
-        for (place, rate) in links.chain([(crate::names::CLIENT, self.client_rate)]) {
-            if let Some(rate) = rate.filter(|rate| *rate < crate::shaping::SLOWEST) {
-                return Err(SpecError::TooSlow { place: place.to_owned(), rate });
+        for (place, rate) in links.chain([(CLIENT, self.client_rate)]) {
+            if let Some(rate) = rate.filter(|rate| !(SLOWEST..=FASTEST).contains(rate)) {
+                return Err(SpecError::Rate { place: place.to_owned(), rate });
             }
         }
         Ok(())
@@ -109,6 +112,9 @@ mod tests {
 
         let slow = LabSpec { client_rate: Some(BytesPerSecond::new(10)), ..good };
         let error = slow.check().unwrap_err().to_string();
-        assert!(error.contains("for the link of `client`: state 1 Mbit/s or more"), "{error}");
+        assert!(
+            error.contains("link of `client` cannot have 80 bit/s: state 1 Mbit/s to"),
+            "{error}"
+        );
     }
 }

@@ -1,0 +1,103 @@
+//! A link of a stated rate: HTB with a short queue behind it, at the sender's end of each cable.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use punctual_units::{Bytes, BytesPerSecond};
+
+use crate::iproute::Batch;
+use crate::spec::Sharing;
+
+/// The slowest link that can be stated: a full frame takes 12 ms on it.
+pub(crate) const SLOWEST: BytesPerSecond = BytesPerSecond::megabits(1);
+
+/// The fastest: `tc` counts a queue's bytes in 32 bits.
+pub(crate) const FASTEST: BytesPerSecond = BytesPerSecond::megabits(1_000_000);
+
+/// HTB counts what the kernel's timers cost it as lost unless the burst covers their lateness.
+const TIMER_LATENESS: Duration = Duration::from_millis(1);
+/// The longest that a full queue holds a frame up: short, as a switch's port, for what shares the
+/// link with a migration waits behind it.
+const QUEUE_TIME: Duration = Duration::from_millis(10);
+/// The longest train of frames that the kernel hands to the link as one piece.
+const TRAIN_TIME: Duration = Duration::from_micros(250);
+const SHORTEST_TRAIN: Bytes = Bytes::new(6 * FRAME.get());
+const FRAME: Bytes = Bytes::new(1514);
+/// The kernel's default for the longest train, `GSO_LEGACY_MAX_SIZE`.
+const LONGEST_TRAIN: Bytes = Bytes::kib(64);
+
+/// One end of a cable, sending at a stated rate.
+#[derive(Debug, Clone)]
+pub(crate) struct Shaper {
+    /// The interface that sends.
+    pub(crate) interface: String,
+    /// Ethernet headers are counted; preamble and gap between frames are not.
+    pub(crate) rate: BytesPerSecond,
+    /// Which address makes a frame the host's own rather than a guest's, and in which field.
+    pub(crate) own: (Field, Ipv4Addr),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    Source,
+    Destination,
+}
+
+impl Shaper {
+    /// Trains no longer than the rate bears; to be set before a bridge takes the interface, as it
+    /// then keeps to the shortest of its ports.
+    pub(crate) fn shorten_trains(&self, ip: &mut Batch) {
+        let train = self.rate.bytes_in(TRAIN_TIME).clamp(SHORTEST_TRAIN, LONGEST_TRAIN);
+        ip.add(format!("link set dev {} gso_max_size {}", self.interface, train.get()));
+    }
+
+    pub(crate) fn apply(&self, sharing: Sharing, tc: &mut Batch) {
+        let interface = &self.interface;
+        tc.add(format!("qdisc add dev {interface} root handle 1: htb default 10"));
+        self.class("1:", "1:1", self.rate, 0, tc);
+        match sharing {
+            Sharing::OneQueue => self.leaf("10", self.rate, 0, tc),
+            Sharing::GuestsFirst => {
+                // Priority decides who borrows; what is assured would come before it, so hosts are
+                // assured little.
+                let hosts = BytesPerSecond::new(self.rate.get() / 10);
+                self.leaf("10", self.rate - hosts, 0, tc);
+                self.leaf("20", hosts, 1, tc);
+                let (field, address) = self.own;
+                let field = match field {
+                    Field::Source => "src",
+                    Field::Destination => "dst",
+                };
+                tc.add(format!(
+                    "filter add dev {interface} parent 1: protocol ip prio 1 \
+                     u32 match ip {field} {address}/32 flowid 1:20"
+                ));
+            }
+        }
+    }
+
+    fn leaf(&self, number: &str, assured: BytesPerSecond, priority: u8, tc: &mut Batch) {
+        self.class("1:1", &format!("1:{number}"), assured, priority, tc);
+        let queue = self.rate.bytes_in(QUEUE_TIME).max(Bytes::new(2 * LONGEST_TRAIN.get()));
+        tc.add(format!(
+            "qdisc add dev {} parent 1:{number} handle {number}: bfifo limit {}",
+            self.interface,
+            queue.get()
+        ));
+    }
+
+    /// A class that may send `assured` always and the whole rate if nobody else does.
+    fn class(&self, parent: &str, id: &str, assured: BytesPerSecond, priority: u8, tc: &mut Batch) {
+        let burst = self.rate.bytes_in(TIMER_LATENESS).max(Bytes::new(4 * FRAME.get()));
+        tc.add(format!(
+            "class add dev {} parent {parent} classid {id} htb rate {}bps ceil {}bps \
+             burst {burst} cburst {burst} quantum {} prio {priority}",
+            self.interface,
+            assured.get(),
+            self.rate.get(),
+            // One train a turn; the default, rate/10, makes the kernel complain beyond 16 Mbit/s.
+            LONGEST_TRAIN.get(),
+            burst = burst.get(),
+        ));
+    }
+}
