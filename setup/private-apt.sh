@@ -5,15 +5,17 @@
 
 private=$cache/apt
 
-# private_apt COMMAND [ARGUMENT…]: apt-get that downloads for the private state.
-private_apt() {
-    apt-get --quiet=2 --yes --no-install-recommends \
+# with_private_state COMMAND [ARGUMENT…]: one of apt's programs on the private state.
+with_private_state() {
+    program=$1
+    shift
+    "$program" --quiet=2 \
         -o "Dir::State=$private/state" \
         -o "Dir::State::status=$private/status" \
         -o "Dir::Cache=$private/cache" \
         -o "Dir::Etc::sourcelist=$private/sources.list" \
         -o "Dir::Etc::sourceparts=$private/sources.list.d" \
-        -o "Dir::Etc::preferences=-" -o "Dir::Etc::preferencesparts=-" \
+        -o "Dir::Etc::preferences=/dev/null" -o "Dir::Etc::preferencesparts=/dev/null" \
         -o "APT::Update::Post-Invoke=" -o "APT::Update::Post-Invoke-Success=" \
         -o "APT::Sandbox::User=root" \
         "$@"
@@ -33,7 +35,7 @@ prepare_private_apt() {
     done
     if test "$debian" = 12; then write_backports_source; fi
     say "fetching package lists into $private"
-    private_apt update || fail "the package lists could not be fetched: check the network and apt's sources"
+    with_private_state apt-get update || fail "the package lists could not be fetched: check the network and apt's sources"
     touch "$private/fetched"
 }
 
@@ -58,17 +60,34 @@ write_backports_source() {
     } >"$private/sources.list.d/punctual-backports.sources"
 }
 
-# unpack_packages DIRECTORY PACKAGE… [-t SUITE]: downloads the packages and what they need beyond
-# the installed, and unpacks them all into a new DIRECTORY.
-unpack_packages() {
+# unpack_closure DIRECTORY PACKAGE [-t SUITE]: downloads the package and what it needs beyond the
+# installed, and unpacks them all into a new DIRECTORY.
+unpack_closure() {
     tree=$1
     shift
-    rm -rf "$private/cache/archives" "$tree.new"
-    mkdir -p "$private/cache/archives/partial" "$tree.new"
-    private_apt install --download-only "$@" || fail "apt could not download: $*"
-    for archive in "$private"/cache/archives/*.deb; do
-        dpkg-deb --extract "$archive" "$tree.new"
+    rm -rf "$private/cache/archives"
+    mkdir -p "$private/cache/archives/partial"
+    with_private_state apt-get install --yes --no-install-recommends --download-only "$@" ||
+        fail "apt could not download: $*"
+    extract_archives "$private/cache/archives" "$tree"
+}
+
+# unpack_package DIRECTORY PACKAGE: downloads just this package and unpacks it into a new DIRECTORY.
+unpack_package() {
+    rm -rf "$private/cache/single"
+    mkdir -p "$private/cache/single"
+    (cd "$private/cache/single" && with_private_state apt-get download "$2") ||
+        fail "apt could not download: $2"
+    extract_archives "$private/cache/single" "$1"
+}
+
+# extract_archives FROM TREE: replaces TREE by the contents of all packages in FROM, then deletes FROM.
+extract_archives() {
+    rm -rf "$2.new"
+    mkdir -p "$2.new"
+    for archive in "$1"/*.deb; do
+        dpkg-deb --extract "$archive" "$2.new"
     done
-    rm -rf "$private/cache/archives" "$tree"
-    mv "$tree.new" "$tree"
+    rm -rf "$1" "$2"
+    mv "$2.new" "$2"
 }

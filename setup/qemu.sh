@@ -23,10 +23,9 @@ library_path() {
 
 # Whether the cached QEMU in DIRECTORY runs and finds its TCG module.
 runs() {
-    test -f "$1/qemu.toml" &&
+    test -f "$1/qemu.toml" && echo quit |
         LD_LIBRARY_PATH=$(library_path "$1") "$1/bin/qemu-system-x86_64" \
-            -accel tcg -machine none -S -nodefaults -display none -monitor stdio \
-            </dev/null >/dev/null 2>&1
+            -accel tcg -machine none -S -nodefaults -display none -monitor stdio >/dev/null 2>&1
 }
 
 # provide SERIES [APT-OPTION…]: makes sure that a QEMU of the series is installed or in the cache.
@@ -44,7 +43,7 @@ provide() {
     prepare_private_apt
     say "unpacking QEMU $series into $place"
     mkdir -p "$place/bin"
-    unpack_packages "$place/tree" qemu-system-x86 "$@"
+    unpack_closure "$place/tree" qemu-system-x86 "$@"
     ln -sfn ../tree/usr/bin/qemu-system-x86_64 "$place/bin/qemu-system-x86_64"
     describe "$place"
     runs "$place" || fail "QEMU $series in $place does not start: see what it says with LD_LIBRARY_PATH=$(library_path "$place") $place/bin/qemu-system-x86_64"
@@ -63,7 +62,7 @@ describe() {
 case $debian in
 12)
     provide 7.2
-    provide 10.0 -t bookworm-backports
+    provide 10 -t bookworm-backports
     ;;
-*) test -n "$(version_of qemu-system-x86_64)" || provide 10.0 ;;
+*) test -n "$(version_of qemu-system-x86_64)" || provide 10 ;;
 esac
