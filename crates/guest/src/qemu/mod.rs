@@ -1,2 +1,3 @@
 //! Machines of unmodified QEMU.
+pub mod command_line;
 pub mod qmp;
