@@ -6,6 +6,9 @@ use std::time::Duration;
 use punctual_units::{Bytes, BytesPerSecond, MemoryLayout};
 use serde::{Deserialize, Serialize};
 
+/// The most bytes that one [`SourceMessage::Probe`] or [`SourceMessage::DeviceState`] should carry.
+pub const PIECE: Bytes = Bytes::kib(64);
+
 /// One attempt to move one machine, unique among all attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -30,6 +33,7 @@ pub struct Offer {
     /// How much of the memory holds anything.
     pub populated: Bytes,
     /// The machine as its host describes it, in JSON; the room `guest` knows its shape.
+    #[serde(with = "serde_bytes")]
     pub description: Vec<u8>,
     /// The longest interruption that is allowed.
     pub downtime: Duration,
@@ -77,7 +81,7 @@ pub enum SourceMessage {
     Offer(Box<Offer>),
     /// `bytes` of padding follow in the payload, to measure the link; answered by
     /// [`DestinationMessage::Probed`] once the last of [`SourceMessage::ProbeEnd`] has come.
-    Probe(Vec<u8>),
+    Probe(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The probe is over.
     ProbeEnd,
     /// Every page of the round has been sent before this.
@@ -86,7 +90,7 @@ pub enum SourceMessage {
         round: u32,
     },
     /// A piece of the device state, in order.
-    DeviceState(Vec<u8>),
+    DeviceState(#[serde(with = "serde_bytes")] Vec<u8>),
     /// All pages and all device state have been sent before this: load, and ask for the commit.
     HandOver {
         /// How many bytes of device state were sent.
