@@ -107,9 +107,7 @@ impl CommandLine {
         while let Some(word) = words.next() {
             let argument = match option_name(&word) {
                 None => Argument { flag: String::new(), value: Some(word) },
-                Some(name) if WITHOUT_VALUE.contains(&name) => {
-                    Argument { flag: word, value: None }
-                }
+                Some(name) if WITHOUT_VALUE.contains(&name) => Argument { flag: word, value: None },
                 Some(_) => Argument { flag: word, value: words.next() },
             };
             arguments.push(argument);

@@ -174,9 +174,7 @@ pub(crate) fn escape(text: &str) -> String {
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(map) => {
-                f.write_str(&serde_json::to_string(map).map_err(|_| fmt::Error)?)
-            }
+            Self::Json(map) => f.write_str(&serde_json::to_string(map).map_err(|_| fmt::Error)?),
             Self::Parts(parts) => {
                 for (index, part) in parts.iter().enumerate() {
                     let comma = if index == 0 { "" } else { "," };

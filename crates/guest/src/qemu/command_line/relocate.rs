@@ -63,8 +63,11 @@ pub struct Relocated {
 #[must_use]
 pub fn relocate(running: &CommandLine, host: &PerHost) -> Relocated {
     let mut places = Places::new(host);
-    let mut arguments: Vec<_> =
-        running.arguments.iter().filter_map(|argument| rewrite(argument, host, &mut places)).collect();
+    let mut arguments: Vec<_> = running
+        .arguments
+        .iter()
+        .filter_map(|argument| rewrite(argument, host, &mut places))
+        .collect();
     if !running.has("machine") && !running.has("M") {
         arguments.push(Argument::new("machine", &host.machine_type));
     }
@@ -139,10 +142,8 @@ fn give_tap(options: &mut Options, host: &PerHost) {
 fn plug(dimm: &Dimm, host: &PerHost) -> Option<[Argument; 2]> {
     let file = escape(&host.ram.get(&dimm.memdev)?.to_string_lossy());
     let Dimm { id, memdev, size, addr, slot, node } = dimm;
-    let object = format!(
-        "memory-backend-file,id={memdev},size={},mem-path={file},share=on",
-        size.get()
-    );
+    let object =
+        format!("memory-backend-file,id={memdev},size={},mem-path={file},share=on", size.get());
     let device = format!("pc-dimm,id={id},memdev={memdev},addr={addr:#x},slot={slot},node={node}");
     Some([Argument::new("object", object), Argument::new("device", device)])
 }
