@@ -6,6 +6,7 @@ mod options;
 mod places;
 mod relocate;
 
+pub(crate) use options::escape;
 pub use options::Options;
 pub use relocate::{Dimm, PerHost, Relocated, relocate};
 
