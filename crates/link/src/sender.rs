@@ -1,0 +1,202 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use punctual_units::{Bytes, Pages};
+use punctual_wire::pages::RawPages;
+use punctual_wire::{HEADER_LENGTH, Header, Kind, Message, Version, Versions, encode};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::socket::Socket;
+use crate::{LinkError, LinkFault};
+
+/// The half of a link that sends.
+///
+/// Each method sends one whole frame. Where several threads send (device state between pages), they
+/// share it behind a mutex and keep their frames small.
+#[derive(Debug)]
+pub struct Sender {
+    socket: Arc<Socket>,
+    version: Version,
+    /// Where messages are encoded, behind room for their header.
+    frame: Vec<u8>,
+    sent: Sent,
+}
+
+/// What a [`Sender`] has sent since the handshake, headers included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// Bytes of messages.
+    pub messages: Bytes,
+    /// Bytes of pages sent raw.
+    pub raw: Bytes,
+    /// How many pages these were.
+    pub raw_pages: Pages,
+    /// Bytes of packed pages.
+    pub packed: Bytes,
+}
+
+impl Sent {
+    /// The bytes of everything; the same number as the other side's
+    /// [`Receiver::received`](crate::Receiver::received) once all has arrived.
+    #[must_use]
+    pub fn total(self) -> Bytes {
+        self.messages + self.raw + self.packed
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(socket: Arc<Socket>, version: Version) -> Self {
+        Self { socket, version, frame: Vec::new(), sent: Sent::default() }
+    }
+
+    /// Sends the first frame, which comes before everything that is counted.
+    pub(crate) fn greet(socket: &Arc<Socket>, spoken: Versions) -> Result<(), LinkError> {
+        let this = Self::new(Arc::clone(socket), Version::HANDSHAKE);
+        let hello = spoken.to_hello();
+        let header = this.header(Kind::Hello, &hello)?;
+        this.write(&[&header[..], &hello].concat(), SendFlags::empty())
+    }
+
+    /// Sends a message. Blocks until the socket has taken it.
+    ///
+    /// # Errors
+    /// The message is longer than a frame may be (nothing has been sent then), or the link is
+    /// broken.
+    pub fn send<M: Message>(&mut self, message: &M) -> Result<(), LinkError> {
+        self.frame.clear();
+        self.frame.resize(HEADER_LENGTH, 0);
+        encode(message, &mut self.frame).map_err(|error| self.socket.fault(error))?;
+        let header = self.header(M::KIND, &self.frame[HEADER_LENGTH..])?;
+        self.frame[..HEADER_LENGTH].copy_from_slice(&header);
+        self.write(&self.frame, SendFlags::empty())?;
+        self.sent.messages += bytes(self.frame.len());
+        Ok(())
+    }
+
+    /// Sends the payload of a frame of packed pages, as
+    /// [`Encoder::encode`](punctual_wire::pages::Encoder::encode) delivers it.
+    ///
+    /// # Errors
+    /// The payload is longer than a frame may be, or the link is broken.
+    pub fn send_packed(&mut self, payload: &[u8]) -> Result<(), LinkError> {
+        let header = self.header(Kind::PackedPages, payload)?;
+        self.write(&header, SendFlags::MORE)?;
+        self.write(payload, SendFlags::empty())?;
+        self.sent.packed += bytes(HEADER_LENGTH + payload.len());
+        Ok(())
+    }
+
+    /// Sends pages as they are, from `offset` bytes into the memory's file `file` on.
+    ///
+    /// The pages are read while they are sent: one that is written meanwhile arrives in part old,
+    /// in part new, and must be found written and sent again.
+    ///
+    /// # Errors
+    /// The file ends too early or cannot be read, or the link is broken.
+    pub fn send_raw(
+        &mut self,
+        pages: RawPages,
+        file: BorrowedFd<'_>,
+        offset: Bytes,
+    ) -> Result<(), LinkError> {
+        let mut head = [0; HEADER_LENGTH + RawPages::LENGTH];
+        let payload = pages.to_payload();
+        head[..HEADER_LENGTH].copy_from_slice(&self.header(Kind::RawPages, &payload)?);
+        head[HEADER_LENGTH..].copy_from_slice(&payload);
+        self.write(&head, SendFlags::MORE)?;
+        let length = pages.pages().len().bytes();
+        self.send_file(file, offset.get(), length.get())?;
+        self.sent.raw += bytes(head.len()) + length;
+        self.sent.raw_pages += pages.pages().len();
+        Ok(())
+    }
+
+    /// What has been sent since the handshake.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// What was given to the socket and has not been acknowledged by the other host's kernel.
+    ///
+    /// # Errors
+    /// The link is broken.
+    pub fn unacknowledged(&self) -> Result<Bytes, LinkError> {
+        self.socket.unacknowledged()
+    }
+
+    /// What was given to the socket and has not left it even once.
+    ///
+    /// # Errors
+    /// The link is broken.
+    pub fn unsent(&self) -> Result<Bytes, LinkError> {
+        self.socket.unsent()
+    }
+
+    fn header(&self, kind: Kind, payload: &[u8]) -> Result<[u8; HEADER_LENGTH], LinkError> {
+        Header::write(self.version, kind, payload).map_err(|error| self.socket.fault(error))
+    }
+
+    fn write(&self, mut rest: &[u8], flags: SendFlags) -> Result<(), LinkError> {
+        while !rest.is_empty() {
+            match rustix::net::send(self.socket.stream(), rest, flags | SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.socket.sending(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), LinkError> {
+        let end = offset + length;
+        let mut at = offset;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            match rustix::fs::sendfile(self.socket.stream(), file, Some(&mut at), left) {
+                Ok(0) => return Err(self.file_ended(at)),
+                Ok(_) | Err(Errno::INTR) => {}
+                // Not every file system can: hugetlbfs of older kernels, for one.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    return self.copy_file(file, at, end);
+                }
+                Err(errno) => return Err(self.socket.sending(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// What [`Self::send_file`] does, through a buffer.
+    fn copy_file(&self, file: BorrowedFd<'_>, mut at: u64, end: u64) -> Result<(), LinkError> {
+        const BUFFER: u64 = 256 << 10;
+        let memory = |offset, cause| self.socket.fault(LinkFault::Memory { offset, cause });
+        let file = file.try_clone_to_owned().map(File::from).map_err(|cause| memory(at, cause))?;
+        let mut buffer = vec![0; BUFFER.min(end - at) as usize];
+        while at < end {
+            let wanted = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            match file.read_at(&mut buffer[..wanted], at) {
+                Ok(0) => return Err(self.file_ended(at)),
+                Ok(read) => {
+                    self.write(&buffer[..read], SendFlags::empty())?;
+                    at += read as u64;
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(memory(at, cause)),
+            }
+        }
+        Ok(())
+    }
+
+    fn file_ended(&self, offset: u64) -> LinkError {
+        let cause = io::ErrorKind::UnexpectedEof.into();
+        self.socket.fault(LinkFault::Memory { offset, cause })
+    }
+}
+
+fn bytes(length: usize) -> Bytes {
+    Bytes::new(length as u64)
+}
