@@ -5,7 +5,9 @@
 //! programs, and measures from outside.
 //!
 //! - [`LabSpec`], [`Lab`], [`Removed`]: made as a whole, removed as a whole, also after a crash;
-//! - [`Lab::exec`], [`Lab::spawn`], [`Lab::tap`]: programs and guests in a host.
+//! - [`Lab::exec`], [`Lab::spawn`], [`Lab::tap`]: programs and guests in a host;
+//! - [`client`]: what a client of a guest sees;
+//! - [`bandwidth`]: what a plain TCP stream moves between two hosts.
 //!
 //! ```no_run
 //! use punctual_lab::{Lab, LabName, LabSpec};
@@ -20,6 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod bandwidth;
+pub mod client;
 mod iproute;
 mod lab;
 mod making;

@@ -122,7 +122,12 @@ impl Lab {
         Ok(process)
     }
 
-    fn start_error(&self, place: &str, command: &Command, source: io::Error) -> RunError {
+    pub(crate) fn start_error(
+        &self,
+        place: &str,
+        command: &Command,
+        source: io::Error,
+    ) -> RunError {
         RunError::Start {
             program: command.get_program().to_string_lossy().into_owned(),
             place: place.to_owned(),

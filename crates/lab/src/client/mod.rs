@@ -1,0 +1,19 @@
+//! What a client of a guest sees of a move: measured from outside, on the client's own clock.
+//!
+//! - [`BeaconReceiver`]: the guest's beacon of 1 kHz, for gaps and for work that was not done;
+//! - [`StreamReader`]: a TCP connection that the guest streams over, checked byte by byte;
+//! - [`Control`]: questions to the guest itself, above all whether its memory is whole.
+//!
+//! What arrives goes into [`Arrivals`], which are asked about a [`Window`] of time.
+
+mod arrivals;
+mod beacon;
+mod control;
+mod reception;
+mod stream;
+
+pub use arrivals::{Arrival, Arrivals, Kind};
+pub use beacon::{BeaconReceiver, Signs};
+pub use control::{Control, ControlError};
+pub use reception::{Gap, Reception, Window, WorkLost};
+pub use stream::{StreamEnd, StreamReader};
