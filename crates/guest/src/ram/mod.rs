@@ -70,6 +70,16 @@ impl Ram {
         self.files[region.0].file().as_fd()
     }
 
+    /// The size of the host's pages that hold one region: [`PAGE_SIZE`], or that of the huge pages
+    /// on hugetlbfs. Such memory is traced and given back only in whole host pages.
+    ///
+    /// # Panics
+    /// The layout has no such region.
+    #[must_use]
+    pub fn host_page(&self, region: RegionIndex) -> Bytes {
+        self.files[region.0].host_page()
+    }
+
     /// Copies `pages` out, into exactly as many bytes.
     ///
     /// What the machine writes meanwhile may or may not be in the copy; such a page is found by

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
-use punctual_units::{Bytes, Region};
+use punctual_units::{Bytes, PAGE_SIZE, Region};
 use rustix::fs::fstatfs;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -19,6 +19,8 @@ pub(super) struct RegionFile {
     file: File,
     /// hugetlbfs has no `write(2)`: there, and only there, the file is mapped.
     mapping: Option<Mapping>,
+    /// The size of the host's pages in it.
+    host_page: Bytes,
 }
 
 impl RegionFile {
@@ -31,7 +33,9 @@ impl RegionFile {
             return Err(RamError::TooShort { region: region.name.clone(), actual, expected });
         }
         let kind = fstatfs(&file).map_err(|error| failed("get its filesystem", error.into()))?;
-        let mapping = if kind.f_type == HUGETLBFS {
+        let huge = kind.f_type == HUGETLBFS;
+        let host_page = if huge { Bytes::new(kind.f_bsize as u64) } else { PAGE_SIZE };
+        let mapping = if huge {
             Some(
                 Mapping::new(&file, region.size)
                     .map_err(|cause| failed("map huge pages", cause))?,
@@ -39,11 +43,15 @@ impl RegionFile {
         } else {
             None
         };
-        Ok(Self { file, mapping })
+        Ok(Self { file, mapping, host_page })
     }
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    pub(super) fn host_page(&self) -> Bytes {
+        self.host_page
     }
 
     pub(super) fn mapping(&self) -> Option<&Mapping> {

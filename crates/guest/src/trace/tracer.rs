@@ -1,0 +1,213 @@
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use linux_raw_sys::general::page_region;
+use nix::errno::Errno;
+use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
+use rustix::fs::{fstat, major, minor};
+
+use super::maps::{Mapping, mappings};
+use super::target::Target;
+use super::{Pid, TraceError, inject, watch};
+use crate::Ram;
+
+/// How much is protected by one system call. The kernel holds the lock of the process's memory
+/// map meanwhile: some 2 ms for this much.
+const ARM_AT_ONCE: Bytes = Bytes::mib(16);
+/// How many runs of pages one scan can return; more take another system call.
+const RUNS_AT_ONCE: usize = 4096;
+
+/// Traces the writes of one process to a machine's RAM.
+///
+/// Dropping it takes all of it back. The kernel does the same when this program is killed.
+#[derive(Debug)]
+pub struct Tracer {
+    target: Target,
+    userfaultfd: OwnedFd,
+    pagemap: File,
+    mappings: Vec<Watched>,
+    /// Where a scan puts its runs; made once.
+    space: Vec<page_region>,
+    stopped: Duration,
+}
+
+/// A stretch of the process's addresses that shows pages of the RAM in order.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    start: u64,
+    end: u64,
+    pages: PageRange,
+    /// The size of the host's pages there.
+    host_page: Bytes,
+}
+
+impl Tracer {
+    /// Begins to trace what process `pid` writes to `ram`, wherever it has mapped it.
+    ///
+    /// Every page written after this returns is reported. Of the pages written while it runs some
+    /// are reported and some are not; of those written before, none has to be: copy them all.
+    ///
+    /// One thread of the process stands still for some 0.1 ms; the protection of all pages takes
+    /// some 0.1 ms for each MiB, while the process runs.
+    ///
+    /// # Errors
+    /// The process cannot be traced, and nothing has changed in it.
+    pub fn attach(pid: Pid, ram: &Ram) -> Result<Self, TraceError> {
+        let target = Target::open(pid)?;
+        let watched = find(&target, ram)?;
+        let pagemap = File::open(format!("/proc/{}/pagemap", target.pid()))
+            .map_err(|cause| target.error("open its page map", cause))?;
+        let injected = inject::userfaultfd(&target)?;
+        watch::agree(&injected.userfaultfd).map_err(|error| match error {
+            Errno::EINVAL => TraceError::Kernel { missing: "no UFFD_FEATURE_WP_ASYNC" },
+            _ => target.error("set up the userfaultfd", error.into()),
+        })?;
+        let nothing = page_region { start: 0, end: 0, categories: 0 };
+        let tracer = Self {
+            target,
+            userfaultfd: injected.userfaultfd,
+            pagemap,
+            mappings: watched,
+            space: vec![nothing; RUNS_AT_ONCE],
+            stopped: injected.stopped,
+        };
+        tracer.arm()?;
+        Ok(tracer)
+    }
+
+    /// For how long one thread of the process was stopped to begin with.
+    #[must_use]
+    pub fn stopped(&self) -> Duration {
+        self.stopped
+    }
+
+    /// Adds to `written` every page written since the last call (the first call: since
+    /// [`Tracer::attach`]), and begins anew. A page is reported at least once for all its writes
+    /// in between; content read after the call is at least as new as those writes.
+    ///
+    /// Takes some 1 ms for each GiB, and as much again for each 100,000 pages written.
+    ///
+    /// # Errors
+    /// The process is gone or has unmapped its RAM. What could not be found out is taken for
+    /// written.
+    ///
+    /// # Panics
+    /// `written` is of another machine.
+    pub fn collect(&mut self, written: &mut PageSet) -> Result<(), TraceError> {
+        let mut failed = None;
+        for watched in &self.mappings {
+            let addresses = (watched.start, watched.end);
+            let found = |start, end| written.insert_range(watched.pages_at(start, end));
+            if let Err((at, error)) = watch::scan(&self.pagemap, addresses, &mut self.space, found)
+            {
+                written.insert_range(watched.pages_at(at, watched.end));
+                failed = Some(error);
+            }
+        }
+        if !self.target.alive() {
+            return Err(TraceError::Gone { pid: self.target.pid() });
+        }
+        failed.map_or(Ok(()), |error| Err(self.target.error("scan its page map", error.into())))
+    }
+
+    fn arm(&self) -> Result<(), TraceError> {
+        for watched in &self.mappings {
+            watch::register(&self.userfaultfd, watched.start, watched.end).map_err(|error| {
+                match error {
+                    Errno::EBUSY => TraceError::AlreadyWatched { pid: self.target.pid() },
+                    Errno::EINVAL => {
+                        TraceError::Kernel { missing: "no write protection for shared files" }
+                    }
+                    _ => self.target.error("watch its RAM", error.into()),
+                }
+            })?;
+        }
+        for watched in &self.mappings {
+            let step = ARM_AT_ONCE.get().max(watched.host_page.get());
+            let mut at = watched.start;
+            while at < watched.end {
+                let end = watched.end.min(at + step);
+                watch::protect(&self.userfaultfd, at, end)
+                    .map_err(|error| self.target.error("protect its RAM", error.into()))?;
+                at = end;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // Closing the last descriptor would do, but a child that is being started may have a
+        // copy of it for a moment.
+        for watched in &self.mappings {
+            let _ = watch::unregister(&self.userfaultfd, watched.start, watched.end);
+        }
+    }
+}
+
+impl Watched {
+    fn pages_at(&self, start: u64, end: u64) -> PageRange {
+        let page = |address: u64| {
+            self.pages.start.0
+                + (address.clamp(self.start, self.end) - self.start) / PAGE_SIZE.get()
+        };
+        PageRange::new(page(start), page(end))
+    }
+
+    /// Joins what follows without a gap in both addresses and pages.
+    fn join(&mut self, next: &Self) -> bool {
+        let follows = self.end == next.start && self.pages.end == next.pages.start;
+        if follows {
+            self.end = next.end;
+            self.pages.end = next.pages.end;
+        }
+        follows
+    }
+}
+
+/// Where the process has mapped the RAM; each region must be mapped as a whole.
+fn find(target: &Target, ram: &Ram) -> Result<Vec<Watched>, TraceError> {
+    let maps = target.maps()?;
+    let mut all: Vec<Watched> = Vec::new();
+    let mut mapped = PageSet::empty(ram.layout().pages());
+    for index in (0..ram.layout().regions().len()).map(RegionIndex) {
+        let file = fstat(ram.file(index))
+            .map_err(|error| target.error("look at the RAM file", error.into()))?;
+        let device = (major(file.st_dev), minor(file.st_dev));
+        let pages = ram.layout().range_of(index);
+        for mapping in mappings(&maps) {
+            let same = mapping.inode == file.st_ino && mapping.device == device;
+            if !(same && mapping.shared && mapping.writable) {
+                continue;
+            }
+            let Some(watched) = watched(&mapping, pages, ram.host_page(index)) else { continue };
+            mapped.insert_range(watched.pages);
+            if !all.last_mut().is_some_and(|last| last.join(&watched)) {
+                all.push(watched);
+            }
+        }
+        let mut missing = PageSet::empty(ram.layout().pages());
+        missing.insert_range(pages);
+        missing.subtract(&mapped);
+        if !missing.is_empty() {
+            let region = ram.layout().regions()[index.0].name.clone();
+            return Err(TraceError::NotMapped { pid: target.pid(), region });
+        }
+    }
+    Ok(all)
+}
+
+/// The part of a mapping of a region's file that shows the region.
+fn watched(mapping: &Mapping<'_>, region: PageRange, host_page: Bytes) -> Option<Watched> {
+    let first = region.start.0 + mapping.offset / PAGE_SIZE.get();
+    let length = (mapping.end - mapping.start) / PAGE_SIZE.get();
+    let pages = PageRange::new(first, region.end.0.min(first + length));
+    (!pages.is_empty()).then_some(Watched {
+        start: mapping.start,
+        end: mapping.start + pages.len().bytes().get(),
+        pages,
+        host_page,
+    })
+}
