@@ -76,7 +76,7 @@ impl Encoder {
     /// An encoder for a destination whose memory is all zero.
     ///
     /// `key` is random, new for each attempt and told to nobody. `budget` is the memory that
-    /// fingerprints may use, 308 bytes a page; pages for which there is no room go whole.
+    /// fingerprints may use, 324 bytes a page; pages for which there is no room go whole.
     #[must_use]
     pub fn new(layout: MemoryLayout, key: [u8; FINGERPRINT_KEY_LENGTH], budget: Bytes) -> Self {
         let known = Known {

@@ -32,7 +32,7 @@ pub(super) struct Fingerprints {
 impl Fingerprints {
     /// What one page costs: its fingerprints, and its places in the table (which doubles when it
     /// grows) and in the list of free slots.
-    const COST: usize = size_of::<Prints>() + 3 * 16 + 4;
+    const COST: usize = size_of::<Prints>() + 4 * 16 + 4;
 
     pub(super) fn new(key: [u8; 32], budget: Bytes) -> Self {
         let most = usize::try_from(budget.get()).unwrap_or(usize::MAX) / Self::COST;
@@ -84,7 +84,7 @@ impl Fingerprints {
 
     /// How much memory is in use, tables included.
     pub(super) fn memory(&self) -> Bytes {
-        let prints = self.slabs.len() * SLAB * size_of::<Prints>();
+        let prints: usize = self.slabs.iter().map(|slab| size_of_val(&**slab)).sum();
         let slots = self.slots.capacity() * 17;
         Bytes::new((prints + slots + self.free.capacity() * 4) as u64)
     }
@@ -106,7 +106,8 @@ impl Fingerprints {
             return None;
         }
         if used == self.slabs.len() * SLAB {
-            self.slabs.push(vec![[[0; 16]; BLOCKS]; SLAB].into_boxed_slice());
+            let length = SLAB.min(self.most - used);
+            self.slabs.push(vec![[[0; 16]; BLOCKS]; length].into_boxed_slice());
         }
         u32::try_from(used).ok()
     }
