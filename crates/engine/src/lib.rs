@@ -1,13 +1,25 @@
 //! The move of a machine: what each side does when, and the drivers that carry it out.
 //!
+//! - [`source`], [`destination`]: the two sides, pure: `step(state, event) → (state, effects)`;
+//! - [`Request`]: what is asked of a move; [`rule`]: when to stop, to go on and to give up;
 //! - [`Report`]: what a move promised and what it took;
 //! - [`Progress`], [`Observer`]: what is known while it goes on;
 //! - [`Journal`], [`Entry`]: what must survive the end of a daemon.
 
+mod course;
+pub mod destination;
 pub mod journal;
+mod meter;
+mod probe;
 pub mod progress;
+mod remainder;
 pub mod report;
+mod request;
+pub mod rule;
+pub mod source;
 
 pub use journal::{Entry, Journal, JournalError};
 pub use progress::{Observer, Phase, Progress};
 pub use report::Report;
+pub use request::{FixedCost, Request};
+pub use rule::GiveUp;

@@ -1,0 +1,402 @@
+//! The destination of a move: what it does when. Pure: time comes in with each event.
+//!
+//! ```text
+//!  Admitting ──► Measuring ──► Starting ──► Receiving ──► Loading ──► Ready ──Commit──► Resuming
+//!      │         (where a rate     │   Prepared │  HandOver  │          │ │                 │
+//!      │          was asked for)   │            │            │    Abort │ │ link lost       │ runs
+//!      ▼              │            ▼            ▼            ▼          │ ▼                 ▼
+//!  NothingStarted ◄───┘        Discarding ◄─────┴────────────┴──────────┤ Unknown ───────► Runs
+//!                                   │                          aborted  │   │  ▲     committed
+//!                                   ▼                        ◄──────────┴───┘  └─ not answered,
+//!                               Discarded                                         undecided: again
+//! ```
+//!
+//! Before it says `Ready` the destination discards on any failure: the source cannot have
+//! committed. From then on it neither runs nor discards the machine before it knows the outcome,
+//! from the source's word or from the source's log, however long that takes.
+
+mod event;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use punctual_units::Bytes;
+use punctual_wire::{DestinationMessage, Offer, Outcome, SourceMessage};
+
+pub use event::{Effect, End, Event, Record};
+
+use crate::probe;
+
+/// How long the destination waits for the source's decision before it asks for it.
+const DECISION: Duration = Duration::from_secs(5);
+/// The first inquiry comes at once, the second after this time, each further one after twice the
+/// time before ...
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// ... but never later than this.
+const ASK_AGAIN_MOST: Duration = Duration::from_secs(2);
+
+/// The destination of a move.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    offer: Offer,
+    state: State,
+}
+
+/// What becomes of the destination after an event.
+#[derive(Debug)]
+pub enum Next {
+    /// It goes on; these are to be done, in this order.
+    Go(Box<Destination>, Vec<Effect>),
+    /// The attempt has ended; these are still to be done, and no answer to them is expected.
+    End(End, Vec<Effect>),
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Admitting,
+    /// Waits for the measure of the link, or for the end of a rehearsal.
+    Measuring,
+    /// The process is being started, or what it needs recorded. An attempt that ended meanwhile
+    /// is `doomed`: it is discarded as soon as there is something to discard.
+    Starting {
+        step: StartStep,
+        doomed: Option<String>,
+    },
+    Receiving {
+        device_state: Bytes,
+    },
+    Loading {
+        digest: Option<u128>,
+        verifying: Duration,
+    },
+    Ready {
+        since: Duration,
+    },
+    Unknown {
+        asked: u32,
+    },
+    Resuming,
+    Running,
+    Discarding {
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StartStep {
+    RecordAccepted,
+    Start,
+    RecordAsking,
+}
+
+impl Destination {
+    /// Takes in an offer.
+    #[must_use]
+    pub fn begin(offer: Offer) -> Next {
+        Next::Go(Box::new(Self { offer, state: State::Admitting }), vec![Effect::Admit])
+    }
+
+    /// Whether pages may come in now; at any other time they are a mistake of the source.
+    #[must_use]
+    pub fn takes_pages(&self) -> bool {
+        matches!(self.state, State::Receiving { .. })
+    }
+
+    /// Whether the source may have committed, so that the machine must be kept as it is until the
+    /// outcome is known.
+    #[must_use]
+    pub fn may_be_committed(&self) -> bool {
+        matches!(self.state, State::Ready { .. } | State::Unknown { .. } | State::Resuming)
+    }
+
+    /// Takes in what happened `at` this time since the beginning.
+    #[must_use]
+    pub fn step(self, at: Duration, event: Event) -> Next {
+        let Self { offer, state } = self;
+        match state {
+            State::Admitting => admitting(offer, event),
+            State::Measuring => measuring(offer, event),
+            State::Starting { step, doomed } => starting(offer, step, doomed, event),
+            State::Receiving { device_state } => receiving(offer, device_state, event),
+            State::Loading { digest, verifying } => loading(offer, at, digest, verifying, event),
+            State::Ready { since } => ready(offer, at, since, event),
+            State::Unknown { asked } => unknown(offer, asked, event),
+            State::Resuming => resuming(offer, event),
+            State::Running => match event {
+                Event::Recorded | Event::NotRecorded(_) => Next::End(End::Runs, vec![]),
+                _ => go(offer, State::Running, vec![]),
+            },
+            State::Discarding { reason } => match event {
+                Event::Discarded => {
+                    let record = Effect::Record(Record::Discarded { reason: reason.clone() });
+                    Next::End(End::Discarded { reason }, vec![record])
+                }
+                _ => go(offer, State::Discarding { reason }, vec![]),
+            },
+        }
+    }
+}
+
+fn go(offer: Offer, state: State, effects: Vec<Effect>) -> Next {
+    Next::Go(Box::new(Destination { offer, state }), effects)
+}
+
+fn nothing_started(reason: String) -> Next {
+    Next::End(End::NothingStarted { reason }, vec![])
+}
+
+/// Ends an attempt of which a process is there.
+fn discard(offer: Offer, reason: String, tell: bool) -> Next {
+    let mut effects = vec![];
+    if tell {
+        effects.push(Effect::Say(DestinationMessage::Failed { reason: reason.clone() }));
+    }
+    effects.push(Effect::Discard);
+    go(offer, State::Discarding { reason }, effects)
+}
+
+/// Why an event ends an attempt that cannot have been committed, and whether the source is to be
+/// told; `None` for an event that ends nothing.
+fn ending(event: &Event) -> Option<(String, bool)> {
+    Some(match event {
+        Event::LinkLost(reason) => (format!("the link was lost: {reason}"), false),
+        Event::Heard(SourceMessage::Abort { reason }) => {
+            (format!("the source ended the move: {reason}"), false)
+        }
+        Event::Failed(reason) => (reason.clone(), true),
+        Event::NotRecorded(reason) => (reason.clone(), true),
+        Event::Heard(message) => {
+            let reason = format!(
+                "the source said `{}` at a time when that has no meaning; run one version on both \
+                 hosts",
+                name(message)
+            );
+            (reason, true)
+        }
+        _ => return None,
+    })
+}
+
+fn admitting(offer: Offer, event: Event) -> Next {
+    match event {
+        Event::Admitted { command_line } => {
+            let accepted = Effect::Say(DestinationMessage::Accepted { command_line });
+            if offer.dry_run || offer.bandwidth.is_some() {
+                go(offer, State::Measuring, vec![accepted])
+            } else {
+                start(offer, accepted)
+            }
+        }
+        Event::NotAdmitted(refusals) => {
+            let reason = "the machine was refused".to_owned();
+            let refused = Effect::Say(DestinationMessage::Refused(refusals));
+            Next::End(End::NothingStarted { reason }, vec![refused])
+        }
+        other => before_start(offer, State::Admitting, &other),
+    }
+}
+
+fn measuring(offer: Offer, event: Event) -> Next {
+    match event {
+        Event::Probed { rate } => {
+            let probed = Effect::Say(DestinationMessage::Probed { rate });
+            let enough = offer.bandwidth.is_some_and(|asked| probe::is_enough(rate, asked));
+            if enough && !offer.dry_run {
+                start(offer, probed)
+            } else {
+                go(offer, State::Measuring, vec![probed])
+            }
+        }
+        other => before_start(offer, State::Measuring, &other),
+    }
+}
+
+fn before_start(offer: Offer, state: State, event: &Event) -> Next {
+    match ending(event) {
+        Some((reason, true)) => {
+            let failed = Effect::Say(DestinationMessage::Failed { reason: reason.clone() });
+            Next::End(End::NothingStarted { reason }, vec![failed])
+        }
+        Some((reason, false)) => nothing_started(reason),
+        None => go(offer, state, vec![]),
+    }
+}
+
+fn start(offer: Offer, say: Effect) -> Next {
+    let state = State::Starting { step: StartStep::RecordAccepted, doomed: None };
+    go(offer, state, vec![say, Effect::Record(Record::Accepted)])
+}
+
+fn starting(offer: Offer, step: StartStep, doomed: Option<String>, event: Event) -> Next {
+    let starting = |step| State::Starting { step, doomed: None };
+    match (event, step, doomed) {
+        (Event::Recorded, StartStep::RecordAccepted, None) => {
+            go(offer, starting(StartStep::Start), vec![Effect::Start])
+        }
+        (Event::Started, StartStep::Start, None) => {
+            let record = Effect::Record(Record::AskedForCommit);
+            go(offer, starting(StartStep::RecordAsking), vec![record])
+        }
+        (Event::Recorded, StartStep::RecordAsking, None) => {
+            let prepared = Effect::Say(DestinationMessage::Prepared);
+            go(offer, State::Receiving { device_state: Bytes::ZERO }, vec![prepared])
+        }
+        // The effect under way has ended: now there is nothing, or something to be discarded.
+        (Event::Recorded | Event::NotRecorded(_), StartStep::RecordAccepted, Some(reason)) => {
+            never_started(reason, None)
+        }
+        (Event::Failed(_), StartStep::Start, Some(reason)) => never_started(reason, None),
+        (Event::Started | Event::Recorded | Event::NotRecorded(_), _, Some(reason)) => {
+            discard(offer, reason, false)
+        }
+        (Event::Failed(reason) | Event::NotRecorded(reason), step, None) => match step {
+            StartStep::RecordAccepted | StartStep::Start => {
+                let failed = Effect::Say(DestinationMessage::Failed { reason: reason.clone() });
+                never_started(reason, Some(failed))
+            }
+            StartStep::RecordAsking => discard(offer, reason, true),
+        },
+        (event, step, doomed) => {
+            let mut effects = vec![];
+            let doomed = doomed.or_else(|| {
+                let (reason, tell) = ending(&event)?;
+                if tell {
+                    let reason = reason.clone();
+                    effects.push(Effect::Say(DestinationMessage::Failed { reason }));
+                }
+                Some(reason)
+            });
+            go(offer, State::Starting { step, doomed }, effects)
+        }
+    }
+}
+
+fn never_started(reason: String, say: Option<Effect>) -> Next {
+    let record = Effect::Record(Record::Discarded { reason: reason.clone() });
+    Next::End(End::NothingStarted { reason }, say.into_iter().chain([record]).collect())
+}
+
+fn receiving(offer: Offer, device_state: Bytes, event: Event) -> Next {
+    match event {
+        Event::StateReceived { bytes } => {
+            go(offer, State::Receiving { device_state: bytes }, vec![])
+        }
+        Event::Heard(SourceMessage::RoundEnd { .. }) => {
+            go(offer, State::Receiving { device_state }, vec![])
+        }
+        Event::Heard(SourceMessage::HandOver { device_state: sent }) if sent != device_state => {
+            let reason = format!(
+                "{device_state} of device state came in where the source sent {sent}; run one \
+                 version on both hosts"
+            );
+            discard(offer, reason, true)
+        }
+        Event::Heard(SourceMessage::HandOver { .. }) => {
+            // The digest comes first: devices may write to the memory while they load.
+            let first = if offer.verify { Effect::Digest } else { Effect::Load };
+            let state = State::Loading { digest: None, verifying: Duration::ZERO };
+            go(offer, state, vec![first])
+        }
+        other => match ending(&other) {
+            Some((reason, tell)) => discard(offer, reason, tell),
+            None => go(offer, State::Receiving { device_state }, vec![]),
+        },
+    }
+}
+
+fn loading(
+    offer: Offer,
+    at: Duration,
+    digest: Option<u128>,
+    verifying: Duration,
+    event: Event,
+) -> Next {
+    match event {
+        Event::Digested { digest, took } => {
+            let state = State::Loading { digest: Some(digest), verifying: took };
+            go(offer, state, vec![Effect::Load])
+        }
+        Event::Loaded { took } => {
+            let ready = DestinationMessage::Ready { digest, loading: took, verifying };
+            go(offer, State::Ready { since: at }, vec![Effect::Say(ready)])
+        }
+        other => match ending(&other) {
+            Some((reason, tell)) => discard(offer, reason, tell),
+            None => go(offer, State::Loading { digest, verifying }, vec![]),
+        },
+    }
+}
+
+fn ready(offer: Offer, at: Duration, since: Duration, event: Event) -> Next {
+    match event {
+        Event::Heard(SourceMessage::Commit) => committed(offer),
+        Event::Heard(SourceMessage::Abort { reason }) => aborted(offer, &reason),
+        Event::LinkLost(_) => ask(offer, 0),
+        _ if at.saturating_sub(since) > DECISION => ask(offer, 0),
+        _ => go(offer, State::Ready { since }, vec![]),
+    }
+}
+
+fn unknown(offer: Offer, asked: u32, event: Event) -> Next {
+    match event {
+        Event::Heard(SourceMessage::Commit) | Event::Answered(Outcome::Committed) => {
+            committed(offer)
+        }
+        Event::Heard(SourceMessage::Abort { reason }) => aborted(offer, &reason),
+        Event::Answered(Outcome::Aborted) => aborted(offer, "its log has no commit"),
+        Event::Answered(Outcome::Undecided) | Event::NotAnswered(_) => ask(offer, asked),
+        _ => go(offer, State::Unknown { asked }, vec![]),
+    }
+}
+
+fn ask(offer: Offer, asked: u32) -> Next {
+    let after = match asked {
+        0 => Duration::ZERO,
+        again => ASK_AGAIN.saturating_mul(1 << (again - 1).min(16)).min(ASK_AGAIN_MOST),
+    };
+    let state = State::Unknown { asked: asked.saturating_add(1) };
+    go(offer, state, vec![Effect::Inquire { after }])
+}
+
+/// The only place from which the guest is let run.
+fn committed(offer: Offer) -> Next {
+    go(offer, State::Resuming, vec![Effect::Resume])
+}
+
+fn aborted(offer: Offer, reason: &str) -> Next {
+    discard(offer, format!("the source keeps the machine: {reason}"), false)
+}
+
+fn resuming(offer: Offer, event: Event) -> Next {
+    match event {
+        Event::Resumed { took } => {
+            let running = Effect::Say(DestinationMessage::Running { resuming: took });
+            go(offer, State::Running, vec![running, Effect::Record(Record::Running)])
+        }
+        Event::Failed(reason) => {
+            let reason = format!(
+                "the machine is this host's, but it could not be made to run: {reason}; resume it \
+                 by hand, and do not start it anywhere else"
+            );
+            let failed = Effect::Say(DestinationMessage::Failed { reason: reason.clone() });
+            Next::End(End::Stuck { reason }, vec![failed])
+        }
+        _ => go(offer, State::Resuming, vec![]),
+    }
+}
+
+/// A message's name, for complaints about it.
+fn name(message: &SourceMessage) -> &'static str {
+    match message {
+        SourceMessage::Offer(_) => "offer",
+        SourceMessage::Probe(_) => "probe",
+        SourceMessage::ProbeEnd => "probe-end",
+        SourceMessage::RoundEnd { .. } => "round-end",
+        SourceMessage::DeviceState(_) => "device-state",
+        SourceMessage::HandOver { .. } => "hand-over",
+        SourceMessage::Commit => "commit",
+        SourceMessage::Abort { .. } => "abort",
+        SourceMessage::Inquire(_) => "inquire",
+    }
+}

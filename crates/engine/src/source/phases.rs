@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use punctual_units::Pages;
+use punctual_wire::DestinationMessage;
+
+use super::aborting::Aborting;
+use super::context::Context;
+use super::copying::{Readying, Scanning, Sending, Settling};
+use super::event::{Effect, Event, Why};
+use super::preparing::{Preparing, Probing};
+use super::stopped::{Committing, Final, HandingOver, Stopping};
+use crate::Phase;
+
+/// How long the destination may take for an answer before anything has moved. It may have to start
+/// a machine for it.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The phases, each with its own data.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    Offering { since: Duration },
+    Probing(Probing),
+    Preparing(Preparing),
+    Sending(Sending),
+    Scanning(Scanning),
+    Readying(Readying),
+    Settling(Settling),
+    Stopping(Stopping),
+    Final(Final),
+    HandingOver(HandingOver),
+    Committing(Committing),
+    Aborting(Aborting),
+}
+
+/// Where an event leads.
+#[derive(Debug)]
+pub(super) enum Transition {
+    To(State, Vec<Effect>),
+    Stay { why: Why, resume_failed: Option<String>, farewell: bool },
+    Commit { link_lost: Option<String> },
+    Unknown(String),
+}
+
+impl State {
+    /// What ends an attempt in any phase: a lost link, a wish, a failure, the passing of time.
+    pub(super) fn interrupted(
+        &self,
+        context: &Context,
+        at: Duration,
+        event: &Event,
+    ) -> Option<Transition> {
+        if matches!(self, Self::Committing(_) | Self::Aborting(_)) {
+            return None;
+        }
+        let why = match event {
+            Event::Cancelled => Why::Cancelled,
+            Event::LinkLost(reason) => Why::LinkLost(reason.clone()),
+            Event::MachineFailed(reason) => Why::MachineFailed(reason.clone()),
+            Event::Heard(DestinationMessage::Failed { reason }) => {
+                Why::DestinationFailed(reason.clone())
+            }
+            _ => self.late(context, at)?,
+        };
+        Some(self.abort(why))
+    }
+
+    pub(super) fn step(self, context: &mut Context, at: Duration, event: Event) -> Transition {
+        match self {
+            Self::Offering { since } => super::preparing::offered(context, since, at, event),
+            Self::Probing(state) => state.step(context, at, event),
+            Self::Preparing(state) => state.step(context, at, event),
+            Self::Sending(state) => state.step(context, at, event),
+            Self::Scanning(state) => state.step(context, at, event),
+            Self::Readying(state) => state.step(context, at, event),
+            Self::Settling(state) => state.step(context, at, event),
+            Self::Stopping(state) => state.step(context, at, event),
+            Self::Final(state) => state.step(context, at, event),
+            Self::HandingOver(state) => state.step(context, at, event),
+            Self::Committing(state) => state.step(context, at, event),
+            Self::Aborting(state) => state.step(event),
+        }
+    }
+
+    /// Lets the machine run on here. Before tracing began it never did anything else.
+    pub(super) fn abort(&self, why: Why) -> Transition {
+        let farewell = why.is_to_be_told();
+        match self {
+            Self::Offering { .. } | Self::Probing(_) => {
+                Transition::Stay { why, resume_failed: None, farewell }
+            }
+            _ => Transition::To(Self::Aborting(Aborting { why }), vec![Effect::Resume]),
+        }
+    }
+
+    /// An event that has no meaning in this phase: a message is the other side's mistake, anything
+    /// else is the late answer to an effect and does no harm.
+    pub(super) fn unexpected(self, event: &Event) -> Transition {
+        match event {
+            Event::Heard(message) if !matches!(message, DestinationMessage::Received { .. }) => {
+                let said = super::name(message);
+                self.abort(Why::Protocol { phase: self.phase(), said })
+            }
+            _ => Transition::To(self, vec![]),
+        }
+    }
+
+    /// Whether this phase has taken too long.
+    fn late(&self, context: &Context, at: Duration) -> Option<Why> {
+        let phase = self.phase();
+        match self {
+            Self::Offering { since }
+            | Self::Probing(Probing { since, .. })
+            | Self::Preparing(Preparing { since, .. }) => {
+                let waited = at.saturating_sub(*since);
+                (waited > ANSWER).then_some(Why::NoAnswer { phase, waited })
+            }
+            Self::Sending(_) | Self::Scanning(_) | Self::Readying(_) | Self::Settling(_) => {
+                context.deadline_passed(at, self.dirty()).map(Why::GaveUp)
+            }
+            Self::Stopping(Stopping { since, .. }) => context.overrun(at, *since, phase),
+            Self::Final(_) | Self::HandingOver(_) => {
+                let since = context.course.stopped_at().unwrap_or(at);
+                context.overrun(at, since, phase)
+            }
+            Self::Committing(_) | Self::Aborting(_) => None,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Offering { .. } | Self::Probing(_) => Phase::Offering,
+            Self::Preparing(_) => Phase::Preparing,
+            Self::Sending(_) | Self::Scanning(_) | Self::Readying(_) => Phase::Copying,
+            Self::Settling(_) => Phase::Settling,
+            Self::Stopping(_) => Phase::Stopping,
+            Self::Final(_) => Phase::FinalCopy,
+            Self::HandingOver(_) => Phase::HandingOver,
+            Self::Committing(_) => Phase::Committing,
+            Self::Aborting(_) => Phase::Aborting,
+        }
+    }
+
+    /// Pages that the destination lacks or has in an old version, as far as is known; those being
+    /// sent included.
+    pub(super) fn dirty(&self) -> Pages {
+        match self {
+            Self::Sending(state) => state.round.pages + state.remainder.at_a_stop(),
+            Self::Scanning(state) => state.remainder.at_a_stop(),
+            Self::Readying(state) => state.remainder.at_a_stop(),
+            Self::Settling(state) => state.remainder.at_a_stop(),
+            Self::Stopping(state) => state.remainder.at_a_stop(),
+            Self::Final(state) => state.sending(),
+            Self::Offering { .. }
+            | Self::Probing(_)
+            | Self::Preparing(_)
+            | Self::HandingOver(_)
+            | Self::Committing(_)
+            | Self::Aborting(_) => Pages::ZERO,
+        }
+    }
+
+    pub(super) fn round(&self) -> Option<(u32, Pages)> {
+        match self {
+            Self::Sending(state) => Some((state.round.number, state.round.pages)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The guest is stopped: the final copy, the device state, the commit.
+
+use std::time::Duration;
+
+use punctual_units::{Bytes, PageSet, Pages};
+use punctual_wire::{DestinationMessage, SourceMessage};
+
+use super::context::Context;
+use super::event::{Batch, BatchKind, Effect, Event, Why};
+use super::phases::{State, Transition};
+use crate::remainder::Remainder;
+
+/// The guest is being stopped.
+#[derive(Debug, Clone)]
+pub(super) struct Stopping {
+    pub(super) since: Duration,
+    pub(super) remainder: Remainder,
+}
+
+/// The last pages and the device state are being sent.
+///
+/// ```text
+///   Scan ──► Copy ──(pages and device state sent)──► ScanAgain ──► CopyAgain ──► HandingOver
+/// ```
+/// Saving the device state may write to the memory, so it is scanned once more behind its end.
+#[derive(Debug, Clone)]
+pub(super) struct Final {
+    remainder: Remainder,
+    step: Step,
+    /// How much device state there was, once all of it has been sent.
+    device_state: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Scan,
+    Copy(Pages),
+    Copied,
+    ScanAgain,
+    CopyAgain(Pages),
+}
+
+/// Everything has been sent; the destination loads it.
+#[derive(Debug, Clone)]
+pub(super) struct HandingOver {
+    /// The digest of the memory here, once it is known.
+    ours: Option<u128>,
+    /// The destination is ready, and this is its digest.
+    ready: Option<Option<u128>>,
+}
+
+/// The commit is being recorded. Neither a wish nor a lost link matters until that is known.
+#[derive(Debug, Clone)]
+pub(super) struct Committing {
+    link_lost: Option<String>,
+}
+
+impl Stopping {
+    pub(super) fn begin(at: Duration, remainder: Remainder) -> Transition {
+        Transition::To(State::Stopping(Self { since: at, remainder }), vec![Effect::Stop])
+    }
+
+    pub(super) fn step(self, context: &mut Context, at: Duration, event: Event) -> Transition {
+        let Event::Stopped { since } = event else {
+            return State::Stopping(self).unexpected(&event);
+        };
+        context.course.stopped(at, since);
+        let state = Final { remainder: self.remainder, step: Step::Scan, device_state: None };
+        Transition::To(State::Final(state), vec![Effect::SaveDeviceState, Effect::Scan])
+    }
+}
+
+impl Final {
+    pub(super) fn sending(&self) -> Pages {
+        match self.step {
+            Step::Copy(pages) | Step::CopyAgain(pages) => pages,
+            Step::Scan | Step::Copied | Step::ScanAgain => self.remainder.at_a_stop(),
+        }
+    }
+
+    pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
+        match (event, self.step) {
+            (Event::StateSent { bytes, .. }, Step::Scan | Step::Copy(_) | Step::Copied)
+                if self.device_state.is_none() =>
+            {
+                self.device_state = Some(bytes);
+            }
+            (Event::Scanned { written }, Step::Scan) => {
+                let pages = self.found(context, at, &written);
+                self.step = Step::Copy(pages.len());
+                return self.send(context, at, pages);
+            }
+            (Event::Scanned { written }, Step::ScanAgain) => {
+                let pages = self.found(context, at, &written);
+                if !pages.is_empty() {
+                    self.step = Step::CopyAgain(pages.len());
+                    return self.send(context, at, pages);
+                }
+                return self.hand_over(context, at);
+            }
+            (Event::PagesSent { sent }, Step::Copy(pages)) => {
+                sent_all(context, at, sent, pages);
+                self.step = Step::Copied;
+            }
+            (Event::PagesSent { sent }, Step::CopyAgain(pages)) => {
+                sent_all(context, at, sent, pages);
+                return self.hand_over(context, at);
+            }
+            (other, _) => return State::Final(self).unexpected(&other),
+        }
+        if self.step == Step::Copied && self.device_state.is_some() {
+            self.step = Step::ScanAgain;
+            return Transition::To(State::Final(self), vec![Effect::Scan]);
+        }
+        Transition::To(State::Final(self), vec![])
+    }
+
+    fn found(&mut self, context: &mut Context, at: Duration, written: &PageSet) -> PageSet {
+        self.remainder.found(written);
+        context.course.sample(at, written.len(), self.remainder.at_a_stop());
+        self.remainder.take_all()
+    }
+
+    fn send(self, context: &mut Context, at: Duration, pages: PageSet) -> Transition {
+        context.meter.begin_round(at);
+        let batch = Batch { pages, kind: BatchKind::Final };
+        Transition::To(State::Final(self), vec![Effect::Send(batch)])
+    }
+
+    fn hand_over(self, context: &mut Context, at: Duration) -> Transition {
+        context.course.copied(at);
+        let device_state = self.device_state.unwrap_or_default();
+        let mut effects = vec![Effect::Say(SourceMessage::HandOver { device_state })];
+        if context.offer.verify {
+            effects.push(Effect::Digest);
+        }
+        Transition::To(State::HandingOver(HandingOver { ours: None, ready: None }), effects)
+    }
+}
+
+fn sent_all(context: &mut Context, at: Duration, sent: Bytes, pages: Pages) {
+    context.course.pages_sent += pages;
+    context.meter.end_round(at, sent, pages);
+}
+
+impl HandingOver {
+    pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
+        match event {
+            Event::Digested(digest) => self.ours = Some(digest),
+            Event::Heard(DestinationMessage::Ready { digest, verifying, .. })
+                if self.ready.is_none() =>
+            {
+                self.ready = Some(digest);
+                context.course.loaded(at, verifying);
+            }
+            other => return State::HandingOver(self).unexpected(&other),
+        }
+        let Some(ready) = self.ready else {
+            return Transition::To(State::HandingOver(self), vec![]);
+        };
+        if context.offer.verify {
+            let (Some(ours), Some(theirs)) = (self.ours, ready) else {
+                return self.without_digest(ready);
+            };
+            context.course.digest_equal = Some(ours == theirs);
+            if ours != theirs {
+                return State::HandingOver(self).abort(Why::DigestDiffers { ours, theirs });
+            }
+        }
+        let committing = Committing { link_lost: None };
+        Transition::To(State::Committing(committing), vec![Effect::RecordCommit])
+    }
+
+    /// The source's digest is still to come, or the destination forgot its own.
+    fn without_digest(self, ready: Option<u128>) -> Transition {
+        let state = State::HandingOver(self);
+        if ready.is_some() {
+            return Transition::To(state, vec![]);
+        }
+        let why = Why::Protocol { phase: state.phase(), said: "ready without a digest" };
+        state.abort(why)
+    }
+}
+
+impl Committing {
+    pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
+        match event {
+            Event::Recorded => {
+                context.course.committed(at);
+                Transition::Commit { link_lost: self.link_lost }
+            }
+            Event::NotRecorded(reason) => State::Committing(self).abort(Why::NotRecorded(reason)),
+            Event::RecordUnknown(reason) => Transition::Unknown(reason),
+            Event::LinkLost(reason) => {
+                self.link_lost = Some(reason);
+                Transition::To(State::Committing(self), vec![])
+            }
+            _ => Transition::To(State::Committing(self), vec![]),
+        }
+    }
+}
