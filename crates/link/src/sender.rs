@@ -157,9 +157,12 @@ impl Sender {
         let mut at = offset;
         while at < end {
             let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-            match rustix::fs::sendfile(self.socket.stream(), file, Some(&mut at), left) {
+            // Not every file moves the offset on: the count is what tells.
+            let mut offset = at;
+            match rustix::fs::sendfile(self.socket.stream(), file, Some(&mut offset), left) {
                 Ok(0) => return Err(self.file_ended(at)),
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(sent) => at += sent as u64,
+                Err(Errno::INTR) => {}
                 // Not every file system can: hugetlbfs of older kernels, for one.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     return self.copy_file(file, at, end);

@@ -39,7 +39,7 @@ impl PageSink for Memory {
     type Error = Infallible;
 
     fn write(&mut self, page: PageIndex, offset: usize, bytes: &[u8]) -> Result<(), Infallible> {
-        assert!(offset + bytes.len() <= PAGE || (offset == 0 && bytes.len() % PAGE == 0));
+        assert!(offset + bytes.len() <= PAGE || (offset == 0 && bytes.len().is_multiple_of(PAGE)));
         let end = page.0 + (bytes.len() as u64).div_ceil(PAGE as u64);
         assert_eq!(layout().spans(PageRange::new(page.0, end)).count(), 1);
         let at = page.0 as usize * PAGE + offset;
