@@ -163,8 +163,8 @@ impl Sender {
                 Ok(0) => return Err(self.file_ended(at)),
                 Ok(sent) => at += sent as u64,
                 Err(Errno::INTR) => {}
-                // Not every file system can: hugetlbfs of older kernels, for one.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                // Not every file system can, hugetlbfs for one, or not at every offset.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::OVERFLOW) => {
                     return self.copy_file(file, at, end);
                 }
                 Err(errno) => return Err(self.socket.sending(errno.into())),
