@@ -17,39 +17,58 @@ use punctual_units::{Bytes, BytesPerSecond};
 
 use support::{TestLab, name};
 
-/// A TCP stream between two places, received for `time` after it has come into its stride.
-fn stream(lab: &Lab, from: &str, to: &str, time: Duration) -> BytesPerSecond {
-    let address = match to {
-        "client" => lab.client().address,
-        host => lab.host(host).unwrap().address,
-    };
+/// What a link let through.
+#[derive(Debug)]
+struct Through {
+    /// In the whole time.
+    all: Bytes,
+    time: Duration,
+    /// The most in one of its parts.
+    best: BytesPerSecond,
+}
+
+impl Through {
+    /// Nobody got more than the link has, and somebody could get nearly all of it.
+    fn is_a_link_of(&self, stated: BytesPerSecond) -> bool {
+        // What HTB's burst gives beyond the rate, once.
+        let most = stated.bytes_in(self.time + Duration::from_millis(10));
+        self.all < most && self.best >= nearly(stated)
+    }
+}
+
+/// Headers take 5 %, and a busy machine some.
+fn nearly(rate: BytesPerSecond) -> BytesPerSecond {
+    BytesPerSecond::new(rate.get() * 85 / 100)
+}
+
+/// A TCP stream between two places, until a part of it had a rate of `enough`: other programs may
+/// need the processors meanwhile.
+fn stream(lab: &Lab, from: &str, to: &str, enough: BytesPerSecond) -> Through {
+    const PART: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let address = lab.host(to).map_or(lab.client().address, |host| host.address);
     let listen = || TcpListener::bind((address, 0));
     let listener = lab.namespace(to).unwrap().inside(listen).unwrap();
     let address = listener.local_addr().unwrap();
     let connect = || TcpStream::connect(address);
+    let begin = Instant::now();
     let mut sender = lab.namespace(from).unwrap().inside(connect).unwrap();
     let mut receiver = listener.accept().unwrap().0;
     std::thread::scope(|scope| {
         // Until the receiver closes.
         scope.spawn(move || while sender.write_all(&[0; 1 << 16]).is_ok() {});
-        let mut receive = |time: Duration| {
-            let (begin, mut buffer, mut bytes) = (Instant::now(), vec![0; 1 << 18], 0);
-            while begin.elapsed() < time {
+        let (mut all, mut best, mut buffer) = (0, BytesPerSecond::ZERO, vec![0; 1 << 18]);
+        while best < enough && begin.elapsed() < PATIENCE {
+            let (part, mut bytes) = (Instant::now(), 0);
+            while part.elapsed() < PART {
                 bytes += receiver.read(&mut buffer).unwrap() as u64;
             }
-            Bytes::new(bytes).per(begin.elapsed()).unwrap()
-        };
-        receive(Duration::from_millis(300));
-        let rate = receive(time);
+            all += bytes;
+            best = best.max(Bytes::new(bytes).per(part.elapsed()).unwrap());
+        }
         drop(receiver);
-        rate
+        Through { all: Bytes::new(all), time: begin.elapsed(), best }
     })
-}
-
-fn is_about(measured: BytesPerSecond, stated: BytesPerSecond) -> bool {
-    // Headers take 5 % of full frames.
-    let ratio = measured.get() as f64 / stated.get() as f64;
-    (0.85..=1.02).contains(&ratio)
 }
 
 #[test]
@@ -58,9 +77,8 @@ fn a_link_has_the_rate_that_was_stated() {
         let rate = BytesPerSecond::megabits(megabits);
         let Some(lab) = TestLab::up(&format!("rate{megabits}"), Some(rate)) else { return };
         for (from, to) in [("a", "b"), ("b", "a"), ("a", "client"), ("client", "b")] {
-            let measured = stream(&lab, from, to, Duration::from_millis(700));
-            println!("{from} to {to} at {rate}: {measured}");
-            assert!(is_about(measured, rate), "{from} to {to} at {rate}: {measured}");
+            let through = stream(&lab, from, to, nearly(rate));
+            assert!(through.is_a_link_of(rate), "{from} to {to} at {rate}: {through:?}");
         }
     }
 }
@@ -75,19 +93,19 @@ fn each_link_has_its_own_rate() {
         ..LabSpec::two_hosts(name("own"), None)
     };
     let Some(lab) = TestLab::of(&spec) else { return };
-    let time = Duration::from_millis(500);
     for (from, to, rate) in [("a", "b", fast), ("a", "client", slow), ("client", "b", slow)] {
-        let measured = stream(&lab, from, to, time);
-        assert!(is_about(measured, rate), "{from} to {to} at {rate}: {measured}");
+        let through = stream(&lab, from, to, nearly(rate));
+        assert!(through.is_a_link_of(rate), "{from} to {to} at {rate}: {through:?}");
     }
 }
 
 #[test]
 fn a_link_without_a_rate_is_not_slowed() {
     let Some(lab) = TestLab::up("free", None) else { return };
-    let measured = stream(&lab, "a", "b", Duration::from_millis(500));
-    // Some 10 Gbit/s; that it is far from any rate that a lab is given by mistake is enough.
-    assert!(measured > BytesPerSecond::megabits(1500), "{measured}");
+    // Some 10 Gbit/s; that it is beyond any rate that a lab could be given by mistake is enough.
+    let fast = BytesPerSecond::megabits(1500);
+    let through = stream(&lab, "a", "b", fast);
+    assert!(through.best >= fast, "{through:?}");
 }
 
 #[test]
@@ -99,13 +117,13 @@ fn iperf_measures_what_a_link_lets_through() {
         return;
     }
     let measured = bandwidth::measure(&lab, "a", "b", Duration::from_secs(1)).unwrap();
-    assert!(is_about(measured.rate, rate), "{measured:?}");
+    assert!(measured.rate <= rate && measured.bytes > Bytes::ZERO, "{measured:?}");
     let error = bandwidth::measure(&lab, "a", "nowhere", Duration::from_secs(1)).unwrap_err();
     assert!(error.to_string().contains("has no host `nowhere`"), "{error}");
 }
 
 /// A guest's beacon, sent from an address that is not the host's own, beside a full link.
-fn beside_a_stream(lab: &Lab) {
+fn beside_a_stream(lab: &Lab, rate: BytesPerSecond) {
     let guest = lab.state().subnet.guest(0).unwrap();
     let mut ip = Command::new("ip");
     ip.args(["address", "add", &format!("{guest}/24"), "dev", "br0"]);
@@ -130,13 +148,12 @@ fn beside_a_stream(lab: &Lab) {
         });
         assert!(receiver.wait(Duration::from_secs(20)));
         let begin = Instant::now();
-        let rate = stream(lab, "a", "b", Duration::from_millis(700));
+        let through = stream(lab, "a", "b", nearly(rate));
         let reception = receiver.arrivals(|arrivals| arrivals.reception(begin..Instant::now()));
         ended.store(true, Ordering::Relaxed);
         let reception = reception.unwrap();
-        println!("beside {rate}: {reception:?}");
-        assert_eq!((reception.duplicated, reception.reordered), (0, 0));
-        assert!(reception.received > 100);
+        println!("beside {}: {reception:?}", through.best);
+        assert_eq!(reception.duplicated, 0);
         let lost = reception.lost as f64 / (reception.received + reception.lost) as f64;
         assert!(lost < 0.05, "{reception:?}");
     });
@@ -144,16 +161,16 @@ fn beside_a_stream(lab: &Lab) {
 
 #[test]
 fn a_beacon_gets_through_beside_a_full_link() {
-    let rate = Some(BytesPerSecond::megabits(1000));
-    let Some(lab) = TestLab::up("beside", rate) else { return };
-    beside_a_stream(&lab);
+    let rate = BytesPerSecond::megabits(1000);
+    let Some(lab) = TestLab::up("beside", Some(rate)) else { return };
+    beside_a_stream(&lab, rate);
 }
 
 #[test]
 fn guests_can_go_first() {
-    let rate = Some(BytesPerSecond::megabits(100));
+    let rate = BytesPerSecond::megabits(100);
     let sharing = Sharing::GuestsFirst;
-    let spec = LabSpec { sharing, ..LabSpec::two_hosts(name("first"), rate) };
+    let spec = LabSpec { sharing, ..LabSpec::two_hosts(name("first"), Some(rate)) };
     let Some(lab) = TestLab::of(&spec) else { return };
-    beside_a_stream(&lab);
+    beside_a_stream(&lab, rate);
 }
