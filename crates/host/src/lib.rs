@@ -1,1 +1,41 @@
-//! Under construction.
+//! The daemon of one host: its machines, their moves, the journal that decides who owns them, and
+//! the API by which it is asked.
+//!
+//! ```text
+//!  punctual list, migrate, …          other hosts
+//!          │ HTTP, unix socket            │ link (TCP)
+//!          ▼                              ▼
+//!       server ──► Host ◄───────────── arrivals
+//!                   │ ├── registry: which machines are here    (state directory)
+//!                   │ ├── journal:  who owns a moving machine  (state directory)
+//!                   │ └── migrations: those under way, and who watches them
+//!                   ▼
+//!              Hypervisor: QEMU, or what a test puts in its place
+//! ```
+//!
+//! - [`api`]: the words of the API; [`client`]: asks a daemon;
+//! - [`Daemon`], [`HostConfig`]: is one;
+//! - [`hypervisor`]: what a daemon asks of whatever runs machines.
+
+pub mod api;
+pub mod client;
+mod config;
+mod costs;
+mod daemon;
+mod departure;
+mod durable;
+mod host;
+pub mod hypervisor;
+mod journal;
+mod migrations;
+mod registry;
+mod server;
+
+pub use config::{ConfigError, HostConfig};
+pub use costs::FixedCosts;
+pub use daemon::{Daemon, DaemonError};
+pub use journal::{Journal, LogError, Stage, Unfinished};
+pub use registry::RegistryError;
+
+/// The name of a daemon's control socket in its runtime directory.
+pub const CONTROL_SOCKET: &str = "control.sock";

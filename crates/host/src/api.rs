@@ -1,0 +1,338 @@
+//! What the daemon and its clients say to each other: JSON over HTTP on a unix socket.
+//!
+//! | request | body | answer |
+//! | --- | --- | --- |
+//! | `GET /v1/host` | | [`HostFacts`] |
+//! | `GET /v1/machines` | | a list of [`MachineSummary`] |
+//! | `POST /v1/machines` | [`RunRequest`] | [`MachineSummary`] |
+//! | `POST /v1/machines/attach` | [`AttachRequest`] | [`MachineSummary`] |
+//! | `GET /v1/machines/NAME` | | [`MachineDetails`] |
+//! | `DELETE /v1/machines/NAME` | | [`MachineSummary`] as it was |
+//! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
+//! | `GET /v1/migrations` | | a list of [`Migration`] |
+//! | `GET /v1/migrations/ID` | | [`Migration`] |
+//! | `DELETE /v1/migrations/ID` | | [`Migration`]; it is cancelled soon after |
+//! | `GET /v1/migrations/ID/events` | | a line of [`Migration`] at each change, until it has ended |
+//! | `GET /v1/events` | | the same for all migrations, without end |
+//!
+//! Whatever goes wrong is answered by a [`Problem`] and a status that fits its [`ProblemKind`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use punctual_engine::{Progress, Report};
+use punctual_units::{Bytes, BytesPerSecond};
+use punctual_wire::{MigrationId, Refusal};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::costs::FixedCosts;
+
+/// What stands before every path.
+pub const VERSION: &str = "/v1";
+
+/// The host and its daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// The host's name.
+    pub name: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Where other hosts reach it.
+    pub listen: String,
+    /// The hosts it knows by name.
+    pub peers: Vec<Peer>,
+    /// RAM that new machines could have.
+    pub free_memory: Bytes,
+    /// What a handover is expected to cost beside the last pages.
+    pub fixed_costs: FixedCosts,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// What this host calls it.
+    pub name: String,
+    /// `ADDRESS:PORT` of its daemon.
+    pub address: String,
+}
+
+/// How a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// It runs.
+    Running,
+    /// It is there but does not run.
+    Paused,
+    /// It is being started.
+    Starting,
+    /// It comes from another host and has not run here yet.
+    Arriving,
+    /// Its process has ended.
+    Gone,
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Starting => "starting",
+            Self::Arriving => "arriving",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+/// A machine in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSummary {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: MachineState,
+    /// Its process; 0 while it has none.
+    pub pid: u32,
+    /// Its RAM; zero where it is not known since the machine is gone.
+    pub memory: Bytes,
+    /// The migration that is under way, if one is.
+    pub migration: Option<Id>,
+}
+
+/// All that is known of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineDetails {
+    /// In one line.
+    #[serde(flatten)]
+    pub summary: MachineSummary,
+    /// How its process was started.
+    pub command_line: Vec<String>,
+    /// Where its QMP socket is, if it has one.
+    pub qmp: Option<PathBuf>,
+    /// The files that hold its RAM.
+    pub ram: Vec<RamFile>,
+    /// What is in the way of a migration, as far as this host can tell.
+    pub obstacles: Vec<Refusal>,
+}
+
+/// A file that holds a part of a machine's RAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamFile {
+    /// What QEMU calls the part.
+    pub name: String,
+    /// Its size.
+    pub size: Bytes,
+    /// How much of it holds anything.
+    pub populated: Bytes,
+}
+
+/// Asks to start a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The specification, in TOML.
+    pub spec: String,
+    /// The directory that relative paths in it start from.
+    pub directory: PathBuf,
+}
+
+/// Asks to adopt a machine that something else started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// The name it gets.
+    pub name: String,
+    /// Its QMP socket.
+    pub qmp: PathBuf,
+}
+
+/// Asks to move a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrateRequest {
+    /// The machine.
+    pub machine: String,
+    /// A peer's name or `ADDRESS:PORT`.
+    pub to: String,
+    /// The longest interruption.
+    pub downtime: Duration,
+    /// The longest time in all.
+    pub within: Duration,
+    /// The rate to keep to, and to count on; `None` takes what the link gives.
+    pub bandwidth: Option<BytesPerSecond>,
+    /// Whether both sides compute a digest of the memory.
+    pub verify: bool,
+    /// Whether it is only asked what would happen.
+    pub dry_run: bool,
+}
+
+/// A migration, under way or ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Which one.
+    pub id: Id,
+    /// The machine.
+    pub machine: String,
+    /// The host it goes to, as it was asked for.
+    pub to: String,
+    /// Where it stands; `None` before the first look.
+    pub progress: Option<Progress>,
+    /// For a dry run that was accepted: the command line at the destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command_line: Vec<String>,
+    /// How it ended; `None` while it is under way.
+    pub report: Option<Report>,
+}
+
+impl Migration {
+    /// Whether it is over.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.report.is_some()
+    }
+}
+
+/// The number of a migration, written as 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Id(u128);
+
+/// A text is not the number of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not the number of a migration: it has 32 hexadecimal digits")]
+pub struct IdError(String);
+
+impl From<MigrationId> for Id {
+    fn from(migration: MigrationId) -> Self {
+        Self(migration.0)
+    }
+}
+
+impl From<Id> for MigrationId {
+    fn from(id: Id) -> Self {
+        Self(id.0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:032x}", self.0))
+    }
+}
+
+impl FromStr for Id {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let digits = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| IdError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Id {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> Self {
+        id.to_string()
+    }
+}
+
+/// Why a request could not be fulfilled.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error("{what}")]
+pub struct Problem {
+    /// The kind, for programs.
+    pub kind: ProblemKind,
+    /// What is wrong: machine, phase, value.
+    pub what: String,
+    /// What to do about it; empty where `what` says it already.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// The kinds of problems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// The request itself is wrong.
+    Usage,
+    /// What it names is not there.
+    Unknown,
+    /// It is not possible as things are; nothing has changed.
+    Refused,
+    /// It was tried and did not work.
+    Failed,
+}
+
+impl Problem {
+    /// The request itself is wrong.
+    #[must_use]
+    pub fn usage(what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self::new(ProblemKind::Usage, what, remedy)
+    }
+
+    /// What the request names is not there.
+    #[must_use]
+    pub fn unknown(what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self::new(ProblemKind::Unknown, what, remedy)
+    }
+
+    /// It is not possible as things are.
+    #[must_use]
+    pub fn refused(what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self::new(ProblemKind::Refused, what, remedy)
+    }
+
+    /// It was tried and did not work.
+    #[must_use]
+    pub fn failed(what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self::new(ProblemKind::Failed, what, remedy)
+    }
+
+    fn new(kind: ProblemKind, what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self { kind, what: what.to_string(), remedy: remedy.to_string() }
+    }
+}
+
+/// Several reasons in one problem, each with its remedy.
+impl From<&[Refusal]> for Problem {
+    fn from(refusals: &[Refusal]) -> Self {
+        let join =
+            |part: fn(&Refusal) -> &str| refusals.iter().map(part).collect::<Vec<_>>().join("; ");
+        Self::refused(join(|refusal| &refusal.reason), join(|refusal| &refusal.remedy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_digits_that_every_language_can_hold() {
+        let id = Id(0xfeed);
+        assert_eq!(id.to_string(), "0000000000000000000000000000feed");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::to_value(id).unwrap(), serde_json::json!(id.to_string()));
+        for wrong in ["", "feed", "+000000000000000000000000000feed"] {
+            assert!(wrong.parse::<Id>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn refusals_become_one_problem() {
+        let refusal = |reason: &str, remedy: &str| Refusal {
+            code: "code".to_owned(),
+            reason: reason.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        let problem = Problem::from(&[refusal("a", "b"), refusal("c", "d")][..]);
+        assert_eq!((problem.what.as_str(), problem.remedy.as_str()), ("a; c", "b; d"));
+    }
+}

@@ -1,0 +1,187 @@
+//! A host: its machines and what can be asked of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use punctual_units::Bytes;
+
+use crate::api::{
+    AttachRequest, HostFacts, MachineDetails, MachineState, MachineSummary, Problem, RunRequest,
+};
+use crate::config::HostConfig;
+use crate::costs::CostHistory;
+use crate::hypervisor::{Handle, Hypervisor, Look};
+use crate::journal::Journal;
+use crate::migrations::Migrations;
+use crate::registry::{Record, Registry, RegistryError, Standing};
+
+/// A host, shared by everything that serves it.
+pub(crate) struct Host {
+    pub(crate) config: HostConfig,
+    pub(crate) hypervisor: Box<dyn Hypervisor>,
+    pub(crate) registry: Registry,
+    pub(crate) journal: Journal,
+    pub(crate) costs: Mutex<CostHistory>,
+    migrations: Arc<Migrations>,
+}
+
+impl Host {
+    pub(crate) fn new(
+        config: HostConfig,
+        hypervisor: Box<dyn Hypervisor>,
+        registry: Registry,
+        journal: Journal,
+    ) -> Self {
+        let costs = Mutex::new(CostHistory::open(&config.costs()));
+        let migrations = Arc::default();
+        Self { config, hypervisor, registry, journal, costs, migrations }
+    }
+
+    pub(crate) fn migrations(&self) -> &Arc<Migrations> {
+        &self.migrations
+    }
+
+    pub(crate) fn facts(&self) -> HostFacts {
+        HostFacts {
+            name: self.config.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: self.config.advertise.clone(),
+            peers: self.config.peers.clone(),
+            free_memory: free_memory(),
+            fixed_costs: self.costs.lock().unwrap_or_else(PoisonError::into_inner).expected(),
+        }
+    }
+
+    pub(crate) fn machines(&self) -> Vec<MachineSummary> {
+        self.registry.all().iter().map(|record| self.summary(record)).collect()
+    }
+
+    pub(crate) fn machine(&self, name: &str) -> Result<MachineDetails, Problem> {
+        let record = self.registry.get(name)?;
+        let summary = self.summary(&record);
+        if matches!(summary.state, MachineState::Gone | MachineState::Starting) {
+            let (command_line, ram) = (Vec::new(), Vec::new());
+            return Ok(MachineDetails {
+                summary,
+                command_line,
+                qmp: None,
+                ram,
+                obstacles: Vec::new(),
+            });
+        }
+        let found = self.hypervisor.examine(name, &record.handle)?;
+        Ok(MachineDetails {
+            summary,
+            command_line: found.command_line,
+            qmp: found.qmp,
+            ram: found.ram,
+            obstacles: found.obstacles,
+        })
+    }
+
+    /// Starts a machine. Its record comes first, so that a crash leaves nothing unknown.
+    pub(crate) fn run(&self, request: &RunRequest) -> Result<MachineSummary, Problem> {
+        let name = self.hypervisor.name_of(&request.spec)?;
+        let starting =
+            Record { name: name.clone(), standing: Standing::Starting, handle: Handle::Null };
+        self.registry.add(starting)?;
+        let started = self.hypervisor.run(&request.spec, &request.directory);
+        let handle = started.inspect_err(|_| self.forget(&name))?;
+        tracing::info!(machine = name, "started");
+        self.settle(name, handle)
+    }
+
+    pub(crate) fn attach(&self, request: &AttachRequest) -> Result<MachineSummary, Problem> {
+        let AttachRequest { name, qmp } = request;
+        crate::registry::check_name(name)?;
+        if self.registry.contains(name) {
+            return Err(RegistryError::Taken(name.clone()).into());
+        }
+        let handle = self.hypervisor.attach(name, qmp)?;
+        let record = Record { name: name.clone(), standing: Standing::Resident, handle };
+        self.registry.add(record.clone())?;
+        tracing::info!(machine = name, qmp = %qmp.display(), "attached");
+        Ok(self.summary(&record))
+    }
+
+    /// Ends a machine, or forgets one that is gone.
+    pub(crate) fn stop(&self, name: &str) -> Result<MachineSummary, Problem> {
+        let record = self.resident(name)?;
+        let summary = self.summary(&record);
+        self.hypervisor.quit(name, &record.handle)?;
+        self.registry.remove(name)?;
+        tracing::info!(machine = name, "ended");
+        Ok(summary)
+    }
+
+    /// The record of a machine that is at home here and not on its way.
+    pub(crate) fn resident(&self, name: &str) -> Result<Record, Problem> {
+        let record = self.registry.get(name)?;
+        if self.migrations.of_machine(name).is_some() {
+            return Err(Problem::refused(
+                format!("machine `{name}`: a migration is under way"),
+                format!("wait for it (`punctual watch`), or `punctual cancel {name}`"),
+            ));
+        }
+        match record.standing {
+            Standing::Resident => Ok(record),
+            Standing::Starting => Err(Problem::refused(
+                format!("machine `{name}` is being started"),
+                "try again when it runs",
+            )),
+            Standing::Arriving(_) => Err(Problem::refused(
+                format!("machine `{name}` is arriving and has not run here yet"),
+                "cancel the migration at the host that it comes from, or wait for it",
+            )),
+        }
+    }
+
+    /// Notes that a machine is at home here.
+    pub(crate) fn settle(&self, name: String, handle: Handle) -> Result<MachineSummary, Problem> {
+        let record = Record { name, standing: Standing::Resident, handle };
+        self.registry.put(record.clone())?;
+        Ok(self.summary(&record))
+    }
+
+    /// Drops the record of a machine that is not here. One that cannot be dropped is found, and
+    /// tried again, when the daemon starts.
+    pub(crate) fn forget(&self, name: &str) {
+        if let Err(error) = self.registry.remove(name) {
+            tracing::error!(machine = name, %error, "cannot remove the machine's record");
+        }
+    }
+
+    fn summary(&self, record: &Record) -> MachineSummary {
+        let Record { name, standing, handle } = record;
+        let look = match standing {
+            Standing::Starting => {
+                Look { state: MachineState::Starting, pid: 0, memory: Bytes::ZERO }
+            }
+            Standing::Arriving(_) => {
+                Look { state: MachineState::Arriving, ..self.hypervisor.look(name, handle) }
+            }
+            Standing::Resident => self.hypervisor.look(name, handle),
+        };
+        let Look { state, pid, memory } = look;
+        let migration = self.migrations.of_machine(name);
+        MachineSummary { name: name.clone(), state, pid, memory, migration }
+    }
+}
+
+/// What the kernel says could be had without swapping; zero if it does not say.
+pub(crate) fn free_memory() -> Bytes {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+    kib.map_or(Bytes::ZERO, Bytes::kib)
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Name(_) => Self::usage(error, ""),
+            RegistryError::Taken(_) => Self::refused(error, ""),
+            RegistryError::Unknown(_) => Self::unknown(error, ""),
+            RegistryError::Io { .. } | RegistryError::Malformed { .. } => Self::failed(error, ""),
+        }
+    }
+}

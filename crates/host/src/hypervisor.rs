@@ -1,0 +1,126 @@
+//! What the daemon asks of whatever runs machines on its host.
+
+use std::path::{Path, PathBuf};
+
+use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
+use punctual_units::Bytes;
+use punctual_wire::{Offer, Refusal};
+
+use crate::api::{MachineState, Problem, RamFile};
+
+/// What a hypervisor needs to find a machine again, also after the daemon was restarted. Only the
+/// hypervisor knows its shape.
+pub type Handle = serde_json::Value;
+
+/// How a machine is at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether it runs.
+    pub state: MachineState,
+    /// Its process.
+    pub pid: u32,
+    /// Its RAM; zero where it is not known.
+    pub memory: Bytes,
+}
+
+/// All that can be told of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    /// How its process was started.
+    pub command_line: Vec<String>,
+    /// Its QMP socket, if it has one.
+    pub qmp: Option<PathBuf>,
+    /// The files that hold its RAM.
+    pub ram: Vec<RamFile>,
+    /// What is in the way of a migration.
+    pub obstacles: Vec<Refusal>,
+}
+
+/// A machine about to leave.
+pub struct Departure {
+    /// The machine.
+    pub machine: Box<dyn SourceMachine>,
+    /// What the destination needs to make its like, in JSON.
+    pub description: Vec<u8>,
+}
+
+/// A machine about to come in: its process waits for RAM and device state.
+pub struct Arrival {
+    /// The machine.
+    pub machine: Box<dyn DestinationMachine>,
+    /// What finds it again, should this daemon end before it runs.
+    pub handle: Handle,
+}
+
+/// Runs machines. The daemon knows their kind only by this.
+///
+/// All of it may block for as long as a machine's process takes to answer, and no longer.
+pub trait Hypervisor: Send + Sync {
+    /// The name in a specification.
+    ///
+    /// # Errors
+    /// The specification is malformed.
+    fn name_of(&self, spec: &str) -> Result<String, Problem>;
+
+    /// Starts a machine; relative paths in `spec` start from `directory`. It runs on when the
+    /// daemon ends.
+    ///
+    /// # Errors
+    /// It cannot be started; nothing is left of it.
+    fn run(&self, spec: &str, directory: &Path) -> Result<Handle, Problem>;
+
+    /// Adopts a machine that something else started.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be reached.
+    fn attach(&self, name: &str, qmp: &Path) -> Result<Handle, Problem>;
+
+    /// How a machine is. Quick: it is asked for each machine of a list.
+    fn look(&self, name: &str, handle: &Handle) -> Look;
+
+    /// All that can be told of a machine.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn examine(&self, name: &str, handle: &Handle) -> Result<Examination, Problem>;
+
+    /// Ends a machine and removes what it had on this host.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    fn quit(&self, name: &str, handle: &Handle) -> Result<(), Problem>;
+
+    /// Makes a machine ready to leave; it runs on, untouched.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn depart(&self, name: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>>;
+
+    /// Whether this host could take the machine that is offered, and with which command line.
+    /// Starts nothing.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>>;
+
+    /// Starts the process of a machine that was considered.
+    ///
+    /// # Errors
+    /// It could not be started; nothing is left of it.
+    fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError>;
+
+    /// Makes a machine run that an attempt left paused, in whatever state: one that was to leave,
+    /// or one that has arrived. One that runs is left alone.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn recover(&self, name: &str, handle: &Handle) -> Result<(), Problem>;
+
+    /// Removes what is left of a machine that is not this host's: process, RAM, sockets, taps.
+    /// Without a handle, whatever bears its name in this host's directories. Nothing left is no
+    /// error.
+    ///
+    /// # Errors
+    /// Something could not be removed; the rest has been.
+    fn discard(&self, name: &str, handle: Option<&Handle>) -> Result<(), Problem>;
+}

@@ -1,0 +1,223 @@
+//! The migrations of this host, under way and lately ended, and whoever watches them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use punctual_engine::{Observer, Progress, Report};
+use tokio::sync::watch;
+
+use crate::api::{Id, Migration, Problem};
+
+/// How many ended migrations are remembered for those who ask.
+const REMEMBERED: usize = 64;
+
+/// Tells a migration to give up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancel(Arc<std::sync::atomic::AtomicBool>);
+
+impl Cancel {
+    pub(crate) fn cancel(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// The migrations that this host is, or was, the source of.
+///
+/// A watcher sees each migration's latest state, not each state: one who is slow misses looks but
+/// never the end, and nothing piles up for him.
+#[derive(Debug)]
+pub(crate) struct Migrations {
+    table: Mutex<Table>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Counts changes; each entry keeps that of its last.
+    version: u64,
+    /// By the order in which they began.
+    entries: BTreeMap<u64, Entry>,
+    begun: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    migration: Migration,
+    cancel: Cancel,
+    version: u64,
+}
+
+impl Default for Migrations {
+    fn default() -> Self {
+        Self { table: Mutex::default(), version: watch::Sender::new(0) }
+    }
+}
+
+impl Migrations {
+    /// Enters a migration, unless its machine is already moving.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        id: Id,
+        machine: &str,
+        to: &str,
+    ) -> Result<Ticket, Problem> {
+        let mut table = self.lock();
+        if let Some(other) = table.under_way(machine) {
+            return Err(Problem::refused(
+                format!("machine `{machine}`: another migration, to `{}`, is under way", other.to),
+                format!("wait for it (`punctual watch`), or `punctual cancel {machine}`"),
+            ));
+        }
+        let (machine, to) = (machine.to_owned(), to.to_owned());
+        let migration =
+            Migration { id, machine, to, progress: None, command_line: vec![], report: None };
+        let cancel = Cancel::default();
+        table.begun += 1;
+        let number = table.begun;
+        table.entries.insert(number, Entry { migration, cancel: cancel.clone(), version: 0 });
+        table.forget();
+        drop(table);
+        let ticket = Ticket { migrations: Arc::clone(self), number, cancel };
+        ticket.change(|_| ());
+        Ok(ticket)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Migration> {
+        self.lock().entries.values().map(|entry| entry.migration.clone()).collect()
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<Migration> {
+        let table = self.lock();
+        let entry = table.entries.values().find(|entry| entry.migration.id == id);
+        entry.map(|entry| entry.migration.clone())
+    }
+
+    /// The migration of a machine that is under way.
+    pub(crate) fn of_machine(&self, machine: &str) -> Option<Id> {
+        self.lock().under_way(machine).map(|migration| migration.id)
+    }
+
+    /// Whether this attempt has not ended.
+    pub(crate) fn is_under_way(&self, id: Id) -> bool {
+        self.get(id).is_some_and(|migration| !migration.has_ended())
+    }
+
+    /// Asks a migration to end. One that has ended, or is past its commit, goes on as it is.
+    pub(crate) fn cancel(&self, id: Id) -> Option<Migration> {
+        let table = self.lock();
+        let entry = table.entries.values().find(|entry| entry.migration.id == id)?;
+        entry.cancel.cancel();
+        Some(entry.migration.clone())
+    }
+
+    /// Asks every migration to end, and tells how many have not yet.
+    pub(crate) fn cancel_all(&self) -> usize {
+        let table = self.lock();
+        let under_way = table.entries.values().filter(|entry| !entry.migration.has_ended());
+        under_way.map(|entry| entry.cancel.cancel()).count()
+    }
+
+    /// Follows the changes from now on.
+    pub(crate) fn watch(self: &Arc<Self>) -> Watcher {
+        let version = self.version.subscribe();
+        Watcher { migrations: Arc::clone(self), version, seen: 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no thread panics while it holds the table of migrations")
+    }
+}
+
+impl Table {
+    fn under_way(&self, machine: &str) -> Option<&Migration> {
+        self.entries
+            .values()
+            .map(|entry| &entry.migration)
+            .find(|migration| migration.machine == machine && !migration.has_ended())
+    }
+
+    fn forget(&mut self) {
+        let ended: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.migration.has_ended())
+            .map(|(number, _)| *number)
+            .collect();
+        let many = ended.len().saturating_sub(REMEMBERED);
+        ended[..many].iter().for_each(|number| drop(self.entries.remove(number)));
+    }
+}
+
+/// The right, and the duty, to carry out one migration and to end it with a report.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    migrations: Arc<Migrations>,
+    number: u64,
+    cancel: Cancel,
+}
+
+impl Ticket {
+    /// What tells the engine to give up.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Notes the command line that the destination would use.
+    pub(crate) fn plan(&self, command_line: Vec<String>) {
+        self.change(|migration| migration.command_line = command_line);
+    }
+
+    /// Ends the migration.
+    pub(crate) fn end(self, report: Report) {
+        self.change(|migration| migration.report = Some(report));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Migration)) {
+        let mut table = self.migrations.lock();
+        table.version += 1;
+        let version = table.version;
+        let entry = table.entries.get_mut(&self.number).expect("what is under way is kept");
+        change(&mut entry.migration);
+        entry.version = version;
+        drop(table);
+        self.migrations.version.send_replace(version);
+    }
+}
+
+impl Observer for Ticket {
+    fn progress(&self, progress: &Progress) {
+        self.change(|migration| migration.progress = Some(progress.clone()));
+    }
+}
+
+/// Follows all migrations.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    migrations: Arc<Migrations>,
+    version: watch::Receiver<u64>,
+    seen: u64,
+}
+
+impl Watcher {
+    /// The migrations that changed since the last call, in the order in which they changed; at the
+    /// first call all there are. Waits until there is one.
+    pub(crate) async fn changed(&mut self) -> Vec<Migration> {
+        loop {
+            self.version.borrow_and_update();
+            let changed = self.since_last();
+            if !changed.is_empty() {
+                return changed;
+            }
+            self.version.changed().await.expect("the table outlives its watchers");
+        }
+    }
+
+    fn since_last(&mut self) -> Vec<Migration> {
+        let table = self.migrations.lock();
+        let mut changed: Vec<_> =
+            table.entries.values().filter(|entry| entry.version > self.seen).collect();
+        changed.sort_by_key(|entry| entry.version);
+        self.seen = table.version;
+        changed.into_iter().map(|entry| entry.migration.clone()).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! The machines of this host, one small durable file each, so that a daemon that is started again
+//! knows them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::api::Id;
+use crate::durable;
+
+/// What is kept of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// Its name, and that of its file.
+    pub name: String,
+    /// Whether it is at home here.
+    pub standing: Standing,
+    /// What its hypervisor needs to find it again; only that knows the shape.
+    pub handle: serde_json::Value,
+}
+
+/// Whether a machine is at home here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Standing {
+    /// It is.
+    Resident,
+    /// It is being started; a crash may have left parts of it.
+    Starting,
+    /// It comes in by this migration and may have to be discarded.
+    Arriving(Id),
+}
+
+/// Why the registry could not be read or written.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// The name cannot be that of a machine.
+    #[error(
+        "`{0}` cannot be the name of a machine: use 1 to 64 of a-z, A-Z, 0-9, `_`, `.` and `-`, beginning with a letter or digit"
+    )]
+    Name(String),
+    /// There is a machine of that name.
+    #[error("there is a machine called `{0}` on this host: choose another name, or stop that one")]
+    Taken(String),
+    /// There is no machine of that name.
+    #[error("there is no machine called `{0}` on this host: `punctual list` shows those there are")]
+    Unknown(String),
+    /// A file could not be read or written.
+    #[error("machine record {path}: {source}: check the state directory's disk and permissions")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is there but makes no sense.
+    #[error(
+        "machine record {path}: {source}: restore the file, or delete it and attach the machine anew"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// The machines that this host knows.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    directory: PathBuf,
+    records: Mutex<BTreeMap<String, Record>>,
+}
+
+impl Registry {
+    /// Reads all records in `directory`, which is made if it is not there.
+    pub(crate) fn open(directory: &Path) -> Result<Self, RegistryError> {
+        let io = |source| RegistryError::Io { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(io)?;
+        let mut records = BTreeMap::new();
+        for entry in fs::read_dir(directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            // Anything else was left by a write that a crash cut short.
+            if path.extension().is_some_and(|ending| ending == "json") {
+                let record = read(&path)?;
+                records.insert(record.name.clone(), record);
+            }
+        }
+        Ok(Self { directory: directory.to_owned(), records: Mutex::new(records) })
+    }
+
+    /// Adds a machine under a name that is free.
+    pub(crate) fn add(&self, record: Record) -> Result<(), RegistryError> {
+        check_name(&record.name)?;
+        let mut records = self.lock();
+        if records.contains_key(&record.name) {
+            return Err(RegistryError::Taken(record.name));
+        }
+        self.write(&record)?;
+        records.insert(record.name.clone(), record);
+        Ok(())
+    }
+
+    /// Replaces the record of a machine, or adds it.
+    pub(crate) fn put(&self, record: Record) -> Result<(), RegistryError> {
+        let mut records = self.lock();
+        self.write(&record)?;
+        records.insert(record.name.clone(), record);
+        Ok(())
+    }
+
+    /// Forgets a machine. That it is not known is no error.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), RegistryError> {
+        let mut records = self.lock();
+        let path = self.path(name);
+        durable::remove(&path).map_err(|source| RegistryError::Io { path, source })?;
+        records.remove(name);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<Record, RegistryError> {
+        self.lock().get(name).cloned().ok_or_else(|| RegistryError::Unknown(name.to_owned()))
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Record> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn write(&self, record: &Record) -> Result<(), RegistryError> {
+        let path = self.path(&record.name);
+        let text = serde_json::to_vec_pretty(record).expect("a record is JSON");
+        durable::replace(&path, &text).map_err(|source| RegistryError::Io { path, source })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.json"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+        self.records.lock().expect("no thread panics while it holds the registry")
+    }
+}
+
+/// Refuses what could not be a file's name or would be taken for an option.
+pub(crate) fn check_name(name: &str) -> Result<(), RegistryError> {
+    let fits = (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if fits { Ok(()) } else { Err(RegistryError::Name(name.to_owned())) }
+}
+
+fn read(path: &Path) -> Result<Record, RegistryError> {
+    let text =
+        fs::read(path).map_err(|source| RegistryError::Io { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text)
+        .map_err(|source| RegistryError::Malformed { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            standing: Standing::Resident,
+            handle: serde_json::json!({ "pid": 7 }),
+        }
+    }
+
+    #[test]
+    fn machines_are_known_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = Registry::open(directory.path()).unwrap();
+        registry.add(record("web")).unwrap();
+        registry.add(record("mail.example")).unwrap();
+        assert!(matches!(registry.add(record("web")), Err(RegistryError::Taken(_))));
+        registry.remove("web").unwrap();
+        registry.remove("web").unwrap();
+        let registry = Registry::open(directory.path()).unwrap();
+        assert_eq!(registry.all(), [record("mail.example")]);
+        assert!(matches!(registry.get("web"), Err(RegistryError::Unknown(_))));
+    }
+
+    #[test]
+    fn what_a_crash_left_beside_is_no_machine() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("web.new"), "{").unwrap();
+        assert!(Registry::open(directory.path()).unwrap().all().is_empty());
+        fs::write(directory.path().join("web.json"), "{").unwrap();
+        let error = Registry::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("web.json"), "{error}");
+    }
+
+    #[test]
+    fn names_that_would_leave_the_directory_are_refused() {
+        for wrong in ["", ".", "..", "a/b", "-x", "a b", &"x".repeat(65)] {
+            assert!(check_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}
