@@ -63,13 +63,13 @@ impl Meter {
         }
     }
 
-    /// The rate at which the second half came, when TCP had got going and what the link lets
-    /// through at once was used up; `None` if too little came to tell.
+    /// The rate at which all but the first quarter came, when TCP had got going and what the link
+    /// lets through at once was used up; `None` if too little came to tell.
     #[must_use]
     pub fn rate(&self) -> Option<BytesPerSecond> {
         let (end, total) = *self.arrivals.last()?;
-        let half = self.arrivals.iter().find(|(_, bytes)| bytes.get() >= total.get() / 2)?;
-        (total - half.1).per(end.saturating_duration_since(half.0))
+        let begin = self.arrivals.iter().find(|(_, bytes)| bytes.get() >= total.get() / 4)?;
+        (total - begin.1).per(end.saturating_duration_since(begin.0))
     }
 }
 
