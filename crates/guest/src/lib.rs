@@ -3,8 +3,11 @@
 //! - [`SourceMachine`] and [`DestinationMachine`]: what the engine asks of a machine at either end;
 //! - [`Ram`]: the machine's memory as the files that both QEMU and Punctual map;
 //! - [`trace`]: which pages a process writes, seen from outside it;
+//! - [`process`] and [`fake`]: machines for tests; [`contract`]: what every machine must do;
 //! - [`qemu`]: the machines of unmodified QEMU, found, described, started and handed over by QMP.
 
+pub mod contract;
+pub mod fake;
 mod machine;
 pub mod process;
 pub mod qemu;

@@ -1,0 +1,209 @@
+//! A machine without a process, for tests: its guest writes when the test says so, and every call
+//! can be made to fail.
+
+mod destination;
+mod source;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use punctual_units::{Bytes, MemoryLayout, PageIndex, PageSet};
+
+use crate::{MachineError, Ram, RamError, Settled};
+
+/// What the engine can ask of a machine, at either end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// [`SourceMachine::start_tracing`](crate::SourceMachine::start_tracing).
+    StartTracing,
+    /// [`SourceMachine::collect_written`](crate::SourceMachine::collect_written).
+    CollectWritten,
+    /// [`SourceMachine::settle`](crate::SourceMachine::settle).
+    Settle,
+    /// [`SourceMachine::prepare_stop`](crate::SourceMachine::prepare_stop).
+    PrepareStop,
+    /// [`SourceMachine::stop`](crate::SourceMachine::stop).
+    Stop,
+    /// [`SourceMachine::save_device_state`](crate::SourceMachine::save_device_state).
+    SaveDeviceState,
+    /// `resume` of either end.
+    Resume,
+    /// [`SourceMachine::surrender`](crate::SourceMachine::surrender), which cannot fail.
+    Surrender,
+    /// [`Surrendered::remove`](crate::Surrendered::remove).
+    Remove,
+    /// [`DestinationMachine::device_state`](crate::DestinationMachine::device_state).
+    DeviceState,
+    /// [`DestinationMachine::wait_loaded`](crate::DestinationMachine::wait_loaded).
+    WaitLoaded,
+    /// [`DestinationMachine::discard`](crate::DestinationMachine::discard).
+    Discard,
+}
+
+/// What a fake machine is doing.
+///
+/// ```text
+/// source:       Running ⇄ Stopped ⇄ Saved ─surrender─► Surrendered ─remove─► Gone
+/// destination:  Waiting ─state─► Loaded ─resume─► Running      (discard: Gone)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The guest runs.
+    Running,
+    /// The guest is stopped; its device state has begun to flow.
+    Stopped,
+    /// The guest is stopped and its device state has been saved.
+    Saved,
+    /// It may never run here again.
+    Surrendered,
+    /// It waits for device state.
+    Waiting,
+    /// It has its device state and is paused.
+    Loaded,
+    /// There is nothing left of it.
+    Gone,
+}
+
+/// The test's hold on one machine: the guest inside and the faults outside.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    name: String,
+    ram: Arc<Ram>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    status: Status,
+    /// The pages written since the last look, while somebody looks.
+    traced: Option<PageSet>,
+    /// What a guest has besides memory: how often it has written.
+    registers: u64,
+    settled: Settled,
+    faults: BTreeMap<Call, u32>,
+    calls: Vec<Call>,
+}
+
+impl Fake {
+    /// A running machine, its memory all zero.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn running(name: &str, layout: MemoryLayout) -> Result<Self, RamError> {
+        Self::new(name, layout, Status::Running)
+    }
+
+    /// A machine that waits to be moved here.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn waiting(name: &str, layout: MemoryLayout) -> Result<Self, RamError> {
+        Self::new(name, layout, Status::Waiting)
+    }
+
+    fn new(name: &str, layout: MemoryLayout, status: Status) -> Result<Self, RamError> {
+        let state = State {
+            status,
+            traced: None,
+            registers: 0,
+            settled: Settled::NoDirectIo,
+            faults: BTreeMap::new(),
+            calls: Vec::new(),
+        };
+        let ram = Arc::new(Ram::in_memory(layout)?);
+        Ok(Self { name: name.to_owned(), ram, state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn ram(&self) -> &Arc<Ram> {
+        &self.ram
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.lock().status
+    }
+
+    /// How often the guest has written, carried along as its device state.
+    #[must_use]
+    pub fn registers(&self) -> u64 {
+        self.lock().registers
+    }
+
+    /// Whether somebody traces it.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.lock().traced.is_some()
+    }
+
+    /// The calls so far, failed ones too, in their order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    /// Makes the next `times` calls of this kind fail. A stop that fails has stopped the guest
+    /// all the same; every other failed call has done nothing.
+    pub fn fail_next(&self, call: Call, times: u32) {
+        self.lock().faults.insert(call, times);
+    }
+
+    /// What [`SourceMachine::settle`](crate::SourceMachine::settle) shall answer.
+    pub fn set_settled(&self, settled: Settled) {
+        self.lock().settled = settled;
+    }
+
+    /// The guest writes; only a running one can. Whether it did.
+    ///
+    /// # Panics
+    /// The machine has no such bytes.
+    pub fn guest_writes(&self, page: PageIndex, offset: Bytes, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        let running = state.status == Status::Running;
+        if running {
+            state.registers += 1;
+            self.write(&mut state, page, offset, bytes);
+        }
+        running
+    }
+
+    fn write(&self, state: &mut State, page: PageIndex, offset: Bytes, bytes: &[u8]) {
+        self.ram.write_at(page, offset, bytes).expect("a file in memory takes what fits into it");
+        if let Some(traced) = &mut state.traced {
+            traced.insert(page);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panicked has poisoned nothing of meaning.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call, and answers with the error it shall have.
+    fn called(
+        &self,
+        call: Call,
+        action: &'static str,
+    ) -> Result<MutexGuard<'_, State>, MachineError> {
+        let mut state = self.lock();
+        state.calls.push(call);
+        match state.faults.get_mut(&call) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                drop(state);
+                Err(self.error(action, "a fault made by the test"))
+            }
+            _ => Ok(state),
+        }
+    }
+
+    fn wrong_state(&self, action: &'static str, status: Status) -> MachineError {
+        self.error(action, &format!("not while it is {status:?}"))
+    }
+
+    fn error(&self, action: &'static str, cause: &str) -> MachineError {
+        MachineError { machine: self.name.clone(), action, cause: cause.into() }
+    }
+}

@@ -1,0 +1,9 @@
+//! Real QEMUs: attach, describe, run, hand over, recover. What this machine cannot run is skipped,
+//! and says so.
+
+mod bench;
+mod describe;
+mod handover;
+mod recover;
+mod run;
+mod support;
