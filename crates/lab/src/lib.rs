@@ -32,6 +32,7 @@ mod namespace;
 mod process;
 mod removal;
 mod run;
+pub mod scene;
 mod shaping;
 mod spec;
 mod state;
