@@ -16,6 +16,8 @@ mod remainder;
 pub mod report;
 mod request;
 pub mod rule;
+#[cfg(test)]
+mod simulation;
 pub mod source;
 
 pub use journal::{Entry, Journal, JournalError};

@@ -122,7 +122,16 @@ impl Meter {
     /// How long it takes until `pages` more are at the destination: what the link needs for their
     /// bytes, or what the source lately needed to read and encode so many, whichever is longer.
     pub(crate) fn time_for(&self, pages: Pages) -> Duration {
-        let bytes = Bytes::new((self.page_bytes * pages.get() as f64) as u64) + self.outstanding();
+        self.time(pages, self.outstanding())
+    }
+
+    /// The same with nothing on its way before them.
+    pub(crate) fn time_alone(&self, pages: Pages) -> Duration {
+        self.time(pages, Bytes::ZERO)
+    }
+
+    fn time(&self, pages: Pages, before: Bytes) -> Duration {
+        let bytes = Bytes::new((self.page_bytes * pages.get() as f64) as u64) + before;
         let link = self.bandwidth().map_or(Duration::ZERO, |rate| rate.time_for(bytes));
         let encoding = self.page_time.mul_f64(pages.get() as f64);
         link.max(encoding)

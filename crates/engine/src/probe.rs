@@ -1,13 +1,6 @@
-//! The measure of a link before anything moves: how much is sent, and what is enough.
+//! The measure of a link before anything moves: how fast it is tried, and what is enough.
 
-use std::time::Duration;
-
-use punctual_units::{Bytes, BytesPerSecond};
-
-/// The first probe takes so long at the rate asked for; each further one twice as long.
-const FIRST: Duration = Duration::from_millis(20);
-const LEAST: Bytes = Bytes::kib(256);
-const MOST: Bytes = Bytes::mib(64);
+use punctual_units::BytesPerSecond;
 
 /// A link is measured so many times before it is called too slow: the first probe meets a
 /// connection that has not yet found its pace.
@@ -17,9 +10,13 @@ pub(crate) const PROBES: u32 = 3;
 /// TCP can use 94 %, and a probe is short.
 const ENOUGH: f64 = 0.85;
 
-/// The padding of the probe that follows `earlier` ones.
-pub(crate) fn size(asked: BytesPerSecond, earlier: u32) -> Bytes {
-    asked.bytes_in(FIRST * 2_u32.pow(earlier)).clamp(LEAST, MOST)
+/// Padding is sent a little faster than was asked for, so that the link is what limits it, and not
+/// as fast as the link can, so that others are not disturbed for more than was asked for.
+const FASTER: f64 = 1.25;
+
+/// The rate at which a link is tried of which so much was `asked` for.
+pub(crate) fn rate(asked: BytesPerSecond) -> BytesPerSecond {
+    BytesPerSecond::new((asked.get() as f64 * FASTER) as u64)
 }
 
 /// Whether a link of which `measured` was seen is what was `asked` for.
@@ -36,8 +33,6 @@ mod tests {
         let asked = BytesPerSecond::megabits(1000);
         assert!(is_enough(BytesPerSecond::megabits(941), asked));
         assert!(!is_enough(BytesPerSecond::megabits(500), asked));
-        assert_eq!(size(asked, 0), Bytes::new(2_500_000));
-        assert_eq!(size(asked, 1), Bytes::new(5_000_000));
-        assert_eq!(size(BytesPerSecond::megabits(1), 0), LEAST);
+        assert_eq!(rate(asked), BytesPerSecond::megabits(1250));
     }
 }

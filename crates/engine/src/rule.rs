@@ -177,8 +177,8 @@ impl Rule {
         let in_time = now.at.saturating_add(now.next_round.saturating_mul(2)) < self.within;
         // With direct I/O a round adds to what has to be sent again: it makes nothing shorter.
         let adds = now.expected != now.expected_settled;
-        if shrinks && in_time && !adds && self.extra < MOST_EXTRA && now.expected.copy > NOTICEABLE
-        {
+        let noticeable = now.next_round > NOTICEABLE;
+        if shrinks && in_time && !adds && noticeable && self.extra < MOST_EXTRA {
             self.extra += 1;
             return Decision::Continue(Continue::ShrinksFurther);
         }

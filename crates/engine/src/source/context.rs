@@ -113,7 +113,7 @@ impl Context {
             expected_settled: self.expected(remainder.dirty()),
             dirty: remainder.dirty(),
             dirty_before,
-            next_round: self.meter.time_for(remainder.dirty()),
+            next_round: self.meter.time_alone(remainder.dirty()),
         }
     }
 

@@ -75,10 +75,10 @@ pub enum Event {
 pub enum Effect {
     /// Say this to the destination.
     Say(SourceMessage),
-    /// Send padding of this size, then [`SourceMessage::ProbeEnd`].
+    /// Send padding, then [`SourceMessage::ProbeEnd`].
     Probe {
-        /// The padding.
-        bytes: Bytes,
+        /// No faster than this.
+        rate: BytesPerSecond,
     },
     /// Begin to trace page writes, then list the pages that hold anything.
     StartTracing,

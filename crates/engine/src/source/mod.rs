@@ -58,7 +58,7 @@ pub enum Next {
     /// The commit is on record: surrender the machine, then say [`SourceMessage::Commit`].
     Committed(Committed),
     /// Nobody can tell whether the commit is on record: the machine stays paused.
-    Unknown(Unknown),
+    Unknown(Box<Unknown>),
     /// The attempt has ended and the machine runs on here.
     Stayed(Box<Stayed>),
 }
@@ -123,7 +123,9 @@ impl Context {
             Transition::Commit { link_lost } => {
                 Next::Committed(Committed::begin(self, at, link_lost))
             }
-            Transition::Unknown(reason) => Next::Unknown(Unknown::begin(self, at, reason)),
+            Transition::Unknown(reason) => {
+                Next::Unknown(Box::new(Unknown::begin(self, at, reason)))
+            }
         }
     }
 

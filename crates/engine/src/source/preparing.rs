@@ -71,9 +71,9 @@ fn accepted(context: &mut Context, at: Duration, command_line: Vec<String>) -> T
 
 impl Probing {
     fn probe(mut self) -> Transition {
-        let bytes = probe::size(self.asked, self.tries);
         self.tries += 1;
-        Transition::To(State::Probing(self), vec![Effect::Probe { bytes }])
+        let rate = probe::rate(self.asked);
+        Transition::To(State::Probing(self), vec![Effect::Probe { rate }])
     }
 
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {

@@ -1,0 +1,100 @@
+//! A fault at every message and every effect of a move.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::guest::Workload;
+use super::world::World;
+use super::{CALM, ms, setting};
+
+/// Where something can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// A message or pages arrive.
+    Message,
+    /// Something is to be done.
+    Effect,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    LinkLost,
+    Cancelled,
+    SourceCrash,
+    DestinationCrash,
+    EffectFails,
+}
+
+/// One fault of a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// At which of the points that the move passes.
+    pub(super) at: u32,
+    pub(super) kind: FaultKind,
+}
+
+const KINDS: [FaultKind; 5] = [
+    FaultKind::LinkLost,
+    FaultKind::Cancelled,
+    FaultKind::SourceCrash,
+    FaultKind::DestinationCrash,
+    FaultKind::EffectFails,
+];
+
+/// A small guest, so that a fault at each point takes little time.
+const SMALL: Workload =
+    Workload { pages: 120, writes: 3000, hot: 40, requests: 2, request: Duration::from_millis(2) };
+
+#[test]
+fn a_fault_at_every_message_and_every_effect_leaves_one_owner_with_all_content() {
+    let mut ended = [0, 0];
+    for kind in KINDS {
+        for seed in 1..=3 {
+            let mut setting = setting(SMALL);
+            (setting.seed, setting.verify) = (seed, seed == 2);
+            let points = World::new(setting.clone()).run().points;
+            for at in 0..points {
+                setting.fault = Some(Fault { at, kind });
+                let outcome = World::new(setting.clone()).run();
+                outcome.check();
+                ended[usize::from(outcome.committed)] += 1;
+            }
+        }
+    }
+    assert!(ended[0] > 500 && ended[1] > 100, "both ends are reached: {ended:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_guest_on_any_link_with_any_fault_has_one_owner_and_loses_nothing(
+        seed in 1..u64::MAX,
+        writes in 0..60_000_u64,
+        hot in 1..400_u64,
+        requests in 0..20_u64,
+        request in 1..30_u64,
+        megabits in 50..20_000_u64,
+        latency in 0..20_000_u64,
+        at in 0..600_u32,
+        kind in proptest::sample::select(KINDS.to_vec()),
+    ) {
+        let workload = Workload { pages: 400, writes, hot, requests, request: ms(request) };
+        let mut setting = setting(workload);
+        setting.seed = seed;
+        setting.bandwidth = punctual_units::BytesPerSecond::megabits(megabits);
+        setting.latency = Duration::from_micros(latency);
+        setting.within = Duration::from_secs(3);
+        setting.downtime = ms(80);
+        setting.fault = Some(Fault { at, kind });
+        World::new(setting).run().check();
+    }
+}
+
+#[test]
+fn points_are_passed_the_same_way_each_time() {
+    let points = || World::new(setting(CALM)).run().points;
+    assert_eq!(points(), points());
+}

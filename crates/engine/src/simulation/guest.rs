@@ -1,0 +1,134 @@
+//! A guest whose memory is a version number for each page, and its disk.
+
+use std::time::Duration;
+
+use punctual_units::{PageIndex, PageSet, Pages};
+
+/// What the guest does to its memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Workload {
+    pub(super) pages: u64,
+    /// Writes a second, to random pages of the first `hot`.
+    pub(super) writes: u64,
+    pub(super) hot: u64,
+    /// Disk requests with direct I/O in flight at any time; each takes `request`.
+    pub(super) requests: u64,
+    pub(super) request: Duration,
+}
+
+/// A disk request that writes one page of memory when it ends, unseen by the tracer.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    page: u64,
+    ends: Duration,
+}
+
+/// The guest, its memory at the source, and what the tracer knows of it.
+#[derive(Debug, Clone)]
+pub(super) struct Guest {
+    pub(super) workload: Workload,
+    pub(super) memory: Vec<u32>,
+    pub(super) running: bool,
+    written: Option<PageSet>,
+    requests: Vec<Request>,
+    now: Duration,
+    owed: f64,
+    random: u64,
+}
+
+impl Guest {
+    pub(super) fn new(workload: Workload, seed: u64) -> Self {
+        let mut guest = Self {
+            workload,
+            memory: vec![1; workload.pages as usize],
+            running: true,
+            written: None,
+            requests: vec![],
+            now: Duration::ZERO,
+            owed: 0.0,
+            random: seed | 1,
+        };
+        guest.submit();
+        guest
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below.max(1)
+    }
+
+    fn mark(&mut self, page: u64) {
+        if let Some(written) = &mut self.written {
+            written.insert(PageIndex(page));
+        }
+    }
+
+    /// The guest keeps its disk busy. Submitting pins the page, which the tracer sees as a write.
+    fn submit(&mut self) {
+        while self.running && (self.requests.len() as u64) < self.workload.requests {
+            let page = self.random(self.workload.pages);
+            self.mark(page);
+            let jitter = self.random(self.workload.request.as_nanos() as u64);
+            let ends = self.now + self.workload.request + Duration::from_nanos(jitter);
+            self.requests.push(Request { page, ends });
+        }
+    }
+
+    /// Lets time pass: writes and ends of requests happen in their order.
+    pub(super) fn advance(&mut self, to: Duration) {
+        while self.now < to {
+            let next = self.requests.iter().map(|request| request.ends).min().unwrap_or(to).min(to);
+            self.write_until(next.max(self.now));
+            let (ended, left): (Vec<_>, Vec<_>) =
+                self.requests.iter().partition(|request| request.ends <= self.now);
+            self.requests = left;
+            for request in ended {
+                self.memory[request.page as usize] += 1;
+            }
+            self.submit();
+        }
+    }
+
+    fn write_until(&mut self, to: Duration) {
+        let time = (to - self.now).as_secs_f64();
+        self.now = to;
+        if !self.running {
+            return;
+        }
+        self.owed += time * self.workload.writes as f64;
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let page = self.random(self.workload.hot);
+            self.memory[page as usize] += 1;
+            self.mark(page);
+        }
+    }
+
+    pub(super) fn start_tracing(&mut self) -> PageSet {
+        let pages = Pages::new(self.workload.pages);
+        self.written = Some(PageSet::empty(pages));
+        PageSet::full(pages)
+    }
+
+    pub(super) fn scan(&mut self) -> PageSet {
+        let pages = Pages::new(self.workload.pages);
+        self.written.replace(PageSet::empty(pages)).expect("the machine is traced")
+    }
+
+    /// When the requests that are in flight now will have ended.
+    pub(super) fn settled_at(&self) -> Duration {
+        self.requests.iter().map(|request| request.ends).max().unwrap_or(self.now).max(self.now)
+    }
+
+    pub(super) fn direct_io(&self) -> bool {
+        self.workload.requests > 0
+    }
+
+    /// Saving device state writes a page.
+    pub(super) fn save_device_state(&mut self) {
+        self.memory[0] += 1;
+        self.mark(0);
+    }
+}

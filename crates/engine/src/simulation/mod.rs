@@ -1,0 +1,129 @@
+//! Whole moves in memory, under a virtual clock, with the very same two state machines that the
+//! drivers use, and with a fault at every message and every effect.
+
+mod faults;
+mod guest;
+mod world;
+
+use std::time::Duration;
+
+use guest::Workload;
+use world::{Outcome, Setting, World};
+
+use crate::report::Ending;
+
+const CALM: Workload = Workload {
+    pages: 2000,
+    writes: 2000,
+    hot: 300,
+    requests: 0,
+    request: Duration::from_millis(4),
+};
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn setting(workload: Workload) -> Setting {
+    Setting {
+        workload,
+        bandwidth: punctual_units::BytesPerSecond::megabits(1000),
+        latency: Duration::from_micros(200),
+        downtime: ms(30),
+        within: Duration::from_secs(20),
+        verify: false,
+        bandwidth_asked: None,
+        seed: 7,
+        fault: None,
+    }
+}
+
+/// Runs to the end, and checks what must be true of every move.
+fn run(setting: Setting) -> Outcome {
+    let outcome = World::new(setting).run();
+    outcome.check();
+    outcome
+}
+
+#[test]
+fn a_calm_guest_moves_and_the_promise_is_kept() {
+    let outcome = run(setting(CALM));
+    let report = outcome.report.clone().unwrap();
+    assert_eq!(report.outcome, Ending::Completed);
+    assert!(report.measured.downtime.unwrap() <= ms(30), "{:?}", report.measured);
+    assert_eq!(report.measured.downtime.unwrap(), report.measured.phases.sum());
+    assert!(outcome.committed);
+}
+
+#[test]
+fn an_idle_guest_moves_in_few_rounds() {
+    let report = run(setting(Workload { writes: 0, ..CALM })).report.unwrap();
+    assert_eq!(report.outcome, Ending::Completed);
+    assert!(report.measured.rounds <= 2, "{:?}", report.measured);
+}
+
+#[test]
+fn a_guest_that_writes_faster_than_the_link_stays_and_loses_nothing() {
+    let workload = Workload { writes: 200_000, hot: 2000, ..CALM };
+    let mut setting = setting(workload);
+    setting.within = Duration::from_secs(5);
+    let outcome = run(setting);
+    let report = outcome.report.clone().unwrap();
+    assert_eq!(report.outcome, Ending::Failed, "{}", report.reason);
+    assert!(report.reason.contains("not ready within 5.0 s"), "{}", report.reason);
+    assert!(!outcome.committed);
+    assert_eq!(report.measured.downtime, None);
+}
+
+#[test]
+fn without_headway_it_gives_up_long_before_the_time_is_over() {
+    let workload = Workload { writes: 200_000, hot: 2000, ..CALM };
+    let mut setting = setting(workload);
+    setting.within = Duration::from_secs(600);
+    let report = run(setting).report.unwrap();
+    assert!(report.reason.contains("as fast as its pages are sent"), "{}", report.reason);
+    assert!(report.measured.total < Duration::from_secs(40));
+}
+
+#[test]
+fn a_link_that_is_slower_than_asked_for_is_refused_before_anything_moves() {
+    let mut setting = setting(CALM);
+    setting.bandwidth_asked = Some(punctual_units::BytesPerSecond::megabits(2000));
+    let report = run(setting).report.unwrap();
+    assert_eq!(report.outcome, Ending::Refused);
+    assert!(report.reason.contains("1 Gbit/s, but 2 Gbit/s was asked for"), "{}", report.reason);
+    assert_eq!(report.measured.rounds, 0);
+}
+
+#[test]
+fn an_interruption_shorter_than_its_fixed_part_is_refused() {
+    let mut setting = setting(CALM);
+    setting.downtime = ms(5);
+    let report = run(setting).report.unwrap();
+    assert_eq!(report.outcome, Ending::Refused);
+    assert!(report.reason.contains("5.0 ms was asked for; ask for at least"), "{}", report.reason);
+}
+
+#[test]
+fn data_that_arrive_behind_a_scan_are_not_lost() {
+    for seed in 1..60 {
+        for requests in [1, 8, 64] {
+            let workload = Workload { requests, ..CALM };
+            let mut setting = setting(workload);
+            setting.seed = seed * 7919;
+            setting.downtime = ms(60);
+            let outcome = run(setting);
+            let report = outcome.report.unwrap();
+            assert_eq!(report.outcome, Ending::Completed, "{}", report.reason);
+        }
+    }
+}
+
+#[test]
+fn digests_are_compared_before_the_commit() {
+    let mut setting = setting(CALM);
+    setting.verify = true;
+    let report = run(setting).report.unwrap();
+    assert_eq!(report.ram_digest_equal, Some(true));
+    assert!(report.measured.phases.verify > Duration::ZERO);
+}
