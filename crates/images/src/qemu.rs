@@ -25,17 +25,20 @@ pub struct Qemu {
     pub binary: PathBuf,
     /// Its version, such as `7.2.22`.
     pub version: String,
-    /// What must be added to its environment.
+    /// Arguments that must come first: where its firmware is. None for an installed QEMU.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// What must be added to its environment. Nothing for an installed QEMU.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
 }
 
 impl Qemu {
-    /// A command that starts this QEMU, to be given its arguments.
+    /// A command that starts this QEMU, to be given the machine's arguments.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.envs(&self.env);
+        command.args(&self.arguments).envs(&self.env);
         command
     }
 }
@@ -103,7 +106,7 @@ fn installed() -> Option<Qemu> {
         .map(|directory| directory.join("qemu-system-x86_64"))
         .find(|path| path.is_file())?;
     let version = version_of(&binary)?;
-    Some(Qemu { binary, version, env: BTreeMap::new() })
+    Some(Qemu { binary, version, arguments: Vec::new(), env: BTreeMap::new() })
 }
 
 fn version_of(binary: &Path) -> Option<String> {
