@@ -24,6 +24,7 @@
 
 pub mod bandwidth;
 pub mod client;
+pub mod demo;
 mod iproute;
 mod lab;
 mod making;
