@@ -8,7 +8,6 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/say.sh"
 . "$here/private-apt.sh"
-debian=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
 place=$cache/kernel
 
 if test -f "$place/kernel.toml"; then

@@ -10,7 +10,6 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/say.sh"
 . "$here/private-apt.sh"
-debian=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
 
 # The version (such as 7.2.22) that a QEMU binary tells; nothing if it does not run.
 version_of() {
