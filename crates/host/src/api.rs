@@ -71,6 +71,10 @@ pub enum MachineState {
     Starting,
     /// It comes from another host and has not run here yet.
     Arriving,
+    /// It runs and is being moved to another host.
+    Leaving,
+    /// Its process is there, but does not answer.
+    Silent,
     /// Its process has ended.
     Gone,
 }
@@ -82,6 +86,8 @@ impl fmt::Display for MachineState {
             Self::Paused => "paused",
             Self::Starting => "starting",
             Self::Arriving => "arriving",
+            Self::Leaving => "leaving",
+            Self::Silent => "silent",
             Self::Gone => "gone",
         })
     }
@@ -108,7 +114,7 @@ pub struct MachineDetails {
     /// In one line.
     #[serde(flatten)]
     pub summary: MachineSummary,
-    /// How its process was started.
+    /// How its process was started; this and what follows is empty where it cannot be asked.
     pub command_line: Vec<String>,
     /// Where its QMP socket is, if it has one.
     pub qmp: Option<PathBuf>,

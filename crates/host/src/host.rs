@@ -9,7 +9,7 @@ use crate::api::{
 };
 use crate::config::HostConfig;
 use crate::costs::CostHistory;
-use crate::hypervisor::{Handle, Hypervisor, Look};
+use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
 use crate::registry::{Record, Registry, RegistryError, Standing};
@@ -58,24 +58,15 @@ impl Host {
     pub(crate) fn machine(&self, name: &str) -> Result<MachineDetails, Problem> {
         let record = self.registry.get(name)?;
         let summary = self.summary(&record);
-        if matches!(summary.state, MachineState::Gone | MachineState::Starting) {
-            let (command_line, ram) = (Vec::new(), Vec::new());
-            return Ok(MachineDetails {
-                summary,
-                command_line,
-                qmp: None,
-                ram,
-                obstacles: Vec::new(),
-            });
-        }
-        let found = self.hypervisor.examine(name, &record.handle)?;
-        Ok(MachineDetails {
-            summary,
-            command_line: found.command_line,
-            qmp: found.qmp,
-            ram: found.ram,
-            obstacles: found.obstacles,
-        })
+        // One that is on its way has another to talk to.
+        let found = match summary.state {
+            MachineState::Running | MachineState::Paused => {
+                self.hypervisor.examine(&record.handle)?
+            }
+            _ => Examination::default(),
+        };
+        let Examination { command_line, qmp, ram, obstacles } = found;
+        Ok(MachineDetails { summary, command_line, qmp, ram, obstacles })
     }
 
     /// Starts a machine. Its record comes first, so that a crash leaves nothing unknown.
@@ -152,17 +143,14 @@ impl Host {
 
     fn summary(&self, record: &Record) -> MachineSummary {
         let Record { name, standing, handle } = record;
-        let look = match standing {
-            Standing::Starting => {
-                Look { state: MachineState::Starting, pid: 0, memory: Bytes::ZERO }
-            }
-            Standing::Arriving(_) => {
-                Look { state: MachineState::Arriving, ..self.hypervisor.look(name, handle) }
-            }
-            Standing::Resident => self.hypervisor.look(name, handle),
-        };
-        let Look { state, pid, memory } = look;
         let migration = self.migrations.of_machine(name);
+        let state = match standing {
+            Standing::Starting => MachineState::Starting,
+            Standing::Arriving(_) => MachineState::Arriving,
+            Standing::Resident if migration.is_some() => MachineState::Leaving,
+            Standing::Resident => self.hypervisor.state(handle),
+        };
+        let Identity { pid, memory } = self.hypervisor.identity(handle);
         MachineSummary { name: name.clone(), state, pid, memory, migration }
     }
 }

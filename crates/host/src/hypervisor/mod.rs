@@ -1,5 +1,7 @@
 //! What the daemon asks of whatever runs machines on its host.
 
+mod qemu;
+
 use std::path::{Path, PathBuf};
 
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
@@ -8,15 +10,15 @@ use punctual_wire::{Offer, Refusal};
 
 use crate::api::{MachineState, Problem, RamFile};
 
+pub use qemu::QemuHypervisor;
+
 /// What a hypervisor needs to find a machine again, also after the daemon was restarted. Only the
 /// hypervisor knows its shape.
 pub type Handle = serde_json::Value;
 
-/// How a machine is at this moment.
+/// What never changes of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// Whether it runs.
-    pub state: MachineState,
+pub struct Identity {
     /// Its process.
     pub pid: u32,
     /// Its RAM; zero where it is not known.
@@ -24,7 +26,7 @@ pub struct Look {
 }
 
 /// All that can be told of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Examination {
     /// How its process was started.
     pub command_line: Vec<String>,
@@ -75,14 +77,17 @@ pub trait Hypervisor: Send + Sync {
     /// There is none, or it cannot be reached.
     fn attach(&self, name: &str, qmp: &Path) -> Result<Handle, Problem>;
 
-    /// How a machine is. Quick: it is asked for each machine of a list.
-    fn look(&self, name: &str, handle: &Handle) -> Look;
+    /// What never changes of a machine. Asks nobody.
+    fn identity(&self, handle: &Handle) -> Identity;
+
+    /// How a machine is that is at home here and not on its way.
+    fn state(&self, handle: &Handle) -> MachineState;
 
     /// All that can be told of a machine.
     ///
     /// # Errors
     /// The machine is gone or does not answer.
-    fn examine(&self, name: &str, handle: &Handle) -> Result<Examination, Problem>;
+    fn examine(&self, handle: &Handle) -> Result<Examination, Problem>;
 
     /// Ends a machine and removes what it had on this host.
     ///
@@ -114,7 +119,7 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// # Errors
     /// The machine is gone or does not answer.
-    fn recover(&self, name: &str, handle: &Handle) -> Result<(), Problem>;
+    fn recover(&self, handle: &Handle) -> Result<(), Problem>;
 
     /// Removes what is left of a machine that is not this host's: process, RAM, sockets, taps.
     /// Without a handle, whatever bears its name in this host's directories. Nothing left is no

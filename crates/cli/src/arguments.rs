@@ -1,0 +1,302 @@
+//! What may be said on the command line. Help, man pages and completions come from here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use punctual_units::{BytesPerSecond, parse};
+
+/// Moves running virtual machines between hosts, on time
+///
+/// Punctual works from outside an unmodified QEMU: it traces which pages the machine writes, copies
+/// its RAM while it runs, stops it for some milliseconds, and lets it go on at the other host.
+#[derive(Debug, Parser)]
+#[command(name = "punctual", version, propagate_version = true, after_long_help = AFTER_HELP)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  2    usage: the command line or a specification is wrong
+  3    refused: not possible as things are; nothing has changed
+  4    failed: it was tried and did not work
+  5    cancelled: the machine runs on at the source
+  130  left with Ctrl-C
+
+Files:
+  /run/punctual/NAME      control socket, QMP sockets and pid files of host NAME
+  /var/lib/punctual/NAME  its journal and machine records
+  /dev/shm/punctual/NAME  the RAM of its machines";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The daemon's control socket [default: that of the only daemon on this machine]
+    #[arg(long, global = true, env = "PUNCTUAL_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Be the daemon of one host
+    Host(Host),
+    /// Start a machine whose RAM can be migrated
+    Run(Run),
+    /// Adopt a machine that something else started
+    Attach(Attach),
+    /// List the machines of the host
+    List,
+    /// Show all that is known of a machine
+    Show(Machine),
+    /// End a machine
+    Stop(Machine),
+    /// Move a running machine to another host
+    Migrate(Migrate),
+    /// Cancel the migration of a machine, which runs on where it is
+    Cancel(Machine),
+    /// Follow all migrations of the host as they go on
+    Watch,
+    /// Several hosts on this machine, for trying things
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Show a live migration of a Linux guest between two hosts of a lab
+    Demo,
+    /// Compare with QEMU's own migration
+    Bench,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// The directory to write them to
+        #[arg(default_value = ".", value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// The host's name
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Where other hosts reach it, as ADDRESS:PORT
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// The address that other hosts are told, where it differs from --listen
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) advertise: Option<String>,
+    /// Another host, by name; may be repeated
+    #[arg(long = "peer", value_name = "NAME=ADDR:PORT", value_parser = peer)]
+    pub(crate) peers: Vec<(String, String)>,
+    /// For the journal and machine records; must outlive a reboot [default:
+    /// /var/lib/punctual/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// For sockets and pid files [default: /run/punctual/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) runtime_dir: Option<PathBuf>,
+    /// For the RAM of machines, on tmpfs or hugetlbfs [default: /dev/shm/punctual/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) ram_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The machine's specification, in TOML; `-` reads it from the input
+    pub(crate) spec: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// The name it gets
+    pub(crate) name: String,
+    /// Its QMP socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qmp: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Machine {
+    /// The machine
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The machine
+    pub(crate) name: String,
+    /// Where to: a peer of the daemon, or ADDRESS:PORT of the other daemon
+    #[arg(long, value_name = "HOST")]
+    pub(crate) to: String,
+    /// The longest interruption
+    #[arg(long, default_value = "50ms", value_name = "TIME", value_parser = time)]
+    pub(crate) downtime: Duration,
+    /// Give up after this time, with the machine running on where it is
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    pub(crate) within: Duration,
+    /// Send no faster; refuse if the link is slower [default: what the link gives]
+    #[arg(long, value_name = "RATE")]
+    pub(crate) bandwidth: Option<BytesPerSecond>,
+    /// Compare a digest of the whole RAM at both ends; makes the interruption longer
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Only check, and show the command line at the destination
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lab {
+    /// Make a lab: hosts, each with its daemon, and a client, joined by a bridge
+    Up(LabUp),
+    /// Remove a lab, also what a crash left of it
+    Down {
+        #[command(flatten)]
+        lab: LabName,
+    },
+    /// Run a program in a host of a lab, or in its client
+    Exec {
+        #[command(flatten)]
+        lab: LabName,
+        /// A host's name, `client` or `switch`
+        place: String,
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabName {
+    /// The lab's name
+    #[arg(long = "name", default_value_t, value_name = "LAB")]
+    pub(crate) name: punctual_lab::LabName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabUp {
+    #[command(flatten)]
+    pub(crate) lab: LabName,
+    /// The hosts
+    #[arg(long, value_delimiter = ',', default_values = ["a", "b"], value_name = "NAME,…")]
+    pub(crate) hosts: Vec<punctual_lab::HostName>,
+    /// The rate of each host's link in either direction, or `none`
+    #[arg(long, default_value = "1Gbit", value_name = "RATE", value_parser = link_rate)]
+    pub(crate) rate: LinkRate,
+    /// The rate of the client's link
+    #[arg(long, default_value = "none", value_name = "RATE", value_parser = link_rate)]
+    pub(crate) client_rate: LinkRate,
+    /// Let the guests' packets go before those of migrations
+    #[arg(long)]
+    pub(crate) guests_first: bool,
+    /// Only make the network; start no daemons
+    #[arg(long)]
+    pub(crate) no_daemons: bool,
+}
+
+/// The rate of a link; `None` leaves it unshaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkRate(pub(crate) Option<BytesPerSecond>);
+
+fn link_rate(text: &str) -> Result<LinkRate, String> {
+    if text == "none" {
+        return Ok(LinkRate(None));
+    }
+    let rate = text.parse().map_err(|error| format!("{error}, or `none`"))?;
+    Ok(LinkRate(Some(rate)))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match parse::duration(text) {
+        Ok(time) if time.is_zero() => Err("it takes some time: state more than zero".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn peer(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, address)| {
+        !name.is_empty() && address.rsplit_once(':').is_some_and(|(_, port)| is_port(port))
+    });
+    let error = || format!("`{text}` is no peer: write NAME=ADDR:PORT, such as b=10.0.0.2:7070");
+    parts.map(|(name, address)| (name.to_owned(), address.to_owned())).ok_or_else(error)
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse().is_ok_and(|port: u16| port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
+    }
+
+    #[test]
+    fn a_migration_has_the_defaults_that_the_manual_states() {
+        let said = Arguments::try_parse_from(["punctual", "migrate", "web", "--to", "b"]).unwrap();
+        let Command::Migrate(migrate) = said.command else { panic!("{said:?}") };
+        assert_eq!(migrate.downtime, Duration::from_millis(50));
+        assert_eq!(migrate.within, Duration::from_secs(60));
+        assert_eq!(migrate.bandwidth, None);
+        assert!(!migrate.dry_run && !migrate.verify);
+    }
+
+    #[test]
+    fn wrong_values_are_told_with_what_would_be_right() {
+        let error = |arguments: &[&str]| {
+            Arguments::try_parse_from(arguments.iter().copied()).unwrap_err().to_string()
+        };
+        let migrate = ["punctual", "migrate", "web", "--to", "b"];
+        let text = error(&[&migrate[..], &["--downtime", "50"]].concat());
+        assert!(text.contains("50ms"), "{text}");
+        let text = error(&[&migrate[..], &["--bandwidth", "fast"]].concat());
+        assert!(text.contains("1Gbit"), "{text}");
+        let host = ["punctual", "host", "--name", "a", "--listen", "127.0.0.1:7070", "--peer", "b"];
+        assert!(error(&host).contains("NAME=ADDR:PORT"));
+    }
+
+    #[test]
+    fn what_follows_exec_belongs_to_the_program() {
+        let said = ["punctual", "lab", "exec", "a", "ip", "-4", "--json", "address"];
+        let said = Arguments::try_parse_from(said).unwrap();
+        assert!(!said.global.json);
+        let Command::Lab(Lab::Exec { command, place, .. }) = said.command else { panic!() };
+        assert_eq!((place.as_str(), command.len()), ("a", 4));
+    }
+}

@@ -1,0 +1,10 @@
+//! `punctual demo`
+
+use std::process::ExitCode;
+
+use crate::arguments::Global;
+use crate::failure::Failure;
+
+pub(super) fn run(_global: &Global) -> Result<ExitCode, Failure> {
+    Err(Failure::failed("the demonstration is not built in yet", ""))
+}

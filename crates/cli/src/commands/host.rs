@@ -1,0 +1,44 @@
+//! `punctual host`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use punctual_host::api::Peer;
+use punctual_host::hypervisor::QemuHypervisor;
+use punctual_host::{Daemon, DaemonError, HostConfig};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Global, Host};
+use crate::failure::Failure;
+
+pub(super) fn run(global: &Global, said: Host) -> Result<ExitCode, Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = config(global, said);
+    let hypervisor = Box::new(QemuHypervisor::new(&config));
+    let daemon = Daemon::start(config, hypervisor).map_err(failure)?;
+    daemon.serve().map_err(failure)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was said, completed by what follows from the host's name.
+fn config(global: &Global, said: Host) -> HostConfig {
+    let of_name = |parent: &str| PathBuf::from(parent).join(&said.name);
+    let runtime_dir = said.runtime_dir.unwrap_or_else(|| of_name("/run/punctual"));
+    let socket = global.socket.clone();
+    let peers = said.peers.into_iter().map(|(name, address)| Peer { name, address });
+    HostConfig {
+        socket: socket.unwrap_or_else(|| runtime_dir.join(punctual_host::CONTROL_SOCKET)),
+        state_dir: said.state_dir.unwrap_or_else(|| of_name("/var/lib/punctual")),
+        ram_dir: said.ram_dir.unwrap_or_else(|| of_name("/dev/shm/punctual")),
+        runtime_dir,
+        advertise: said.advertise.unwrap_or_else(|| said.listen.to_string()),
+        listen: said.listen,
+        peers: peers.collect(),
+        name: said.name,
+    }
+}
+
+fn failure(error: DaemonError) -> Failure {
+    Failure::failed(error, "")
+}

@@ -1,0 +1,49 @@
+//! One module for each command.
+
+mod attach;
+mod bench;
+mod cancel;
+mod completions;
+mod demo;
+mod host;
+mod lab;
+mod list;
+mod man;
+mod migrate;
+mod run;
+mod show;
+mod stop;
+mod watch;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+
+/// Carries out what was said.
+pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Host(said) => host::run(&global, said),
+        Command::Run(said) => ask(run::run(&global, &said)),
+        Command::Attach(said) => ask(attach::run(&global, said)),
+        Command::List => ask(list::run(&global)),
+        Command::Show(said) => ask(show::run(&global, &said.name)),
+        Command::Stop(said) => ask(stop::run(&global, &said.name)),
+        Command::Migrate(said) => ask(migrate::run(&global, said)),
+        Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
+        Command::Watch => ask(watch::run(&global)),
+        Command::Lab(said) => lab::run(&global, said),
+        Command::Demo => demo::run(&global),
+        Command::Bench => bench::run(&global),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { directory } => man::run(&directory),
+    }
+}
+
+/// Runs what asks the daemon and needs nothing but sockets, timers and Ctrl-C.
+fn ask(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error, "free some file descriptors"))?;
+    runtime.block_on(work)
+}

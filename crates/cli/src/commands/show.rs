@@ -1,0 +1,17 @@
+//! `punctual show`
+
+use std::process::ExitCode;
+
+use crate::arguments::Global;
+use crate::failure::Failure;
+use crate::{daemon, output};
+
+pub(super) async fn run(global: &Global, name: &str) -> Result<ExitCode, Failure> {
+    let machine = daemon::client(global)?.machine(name).await?;
+    if global.json {
+        output::json(&machine)?;
+    } else {
+        output::line(output::machine(&machine))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,165 @@
+//! Results as people read them, and as JSON.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use punctual_engine::report::{Ending, Report};
+use punctual_host::api::{MachineDetails, MachineSummary};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Prints `value` as one JSON document.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("results are JSON");
+    line(text)
+}
+
+/// Prints `value` as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    line(serde_json::to_string(value).expect("results are JSON"))
+}
+
+/// Prints text and the end of its line.
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{text}")
+        .map_err(|error| Failure::failed(format!("cannot write the result: {error}"), ""))
+}
+
+/// The machines of a host.
+pub(crate) fn machines(machines: &[MachineSummary]) -> Table {
+    let mut table = plain();
+    table.set_header(["NAME", "STATE", "MEMORY", "PID", "MIGRATION"]);
+    for machine in machines {
+        table.add_row([
+            machine.name.clone(),
+            machine.state.to_string(),
+            machine.memory.to_string(),
+            machine.pid.to_string(),
+            machine.migration.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        ]);
+    }
+    for number in [2, 3] {
+        let column = table.column_mut(number).expect("the table has five columns");
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// All that is known of one machine.
+pub(crate) fn machine(machine: &MachineDetails) -> Table {
+    let mut table = plain();
+    let summary = &machine.summary;
+    table.add_row(["name", &summary.name]);
+    table.add_row(["state", &summary.state.to_string()]);
+    table.add_row(["pid", &summary.pid.to_string()]);
+    for ram in &machine.ram {
+        let text = format!("{}: {}, {} populated", ram.name, ram.size, ram.populated);
+        table.add_row(["memory", &text]);
+    }
+    if let Some(qmp) = &machine.qmp {
+        table.add_row(["QMP socket", &qmp.display().to_string()]);
+    }
+    if let Some(id) = summary.migration {
+        table.add_row(["migration", &id.to_string()]);
+    }
+    if machine.obstacles.is_empty() {
+        table.add_row(["migratable", "yes"]);
+    }
+    for obstacle in &machine.obstacles {
+        let text = format!("no: {}\n{}", obstacle.reason, obstacle.remedy);
+        table.add_row(["migratable", &text]);
+    }
+    table.add_row(["command", &command_line(&machine.command_line)]);
+    table
+}
+
+/// A command line as a shell would take it.
+pub(crate) fn command_line(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// What a migration promised and took, in few lines.
+pub(crate) fn report(report: &Report) -> Table {
+    let mut table = plain();
+    let measured = &report.measured;
+    let phases = &measured.phases;
+    table.set_header(["", "PROMISED", "MEASURED"]);
+    table.add_row([
+        "downtime",
+        &milliseconds(report.promised.downtime),
+        &measured.downtime.map_or_else(|| "not stopped".to_owned(), milliseconds),
+    ]);
+    table.add_row(["total time", &seconds(report.promised.total), &seconds(measured.total)]);
+    table.add_row(["on the wire", "", &measured.wire_bytes.to_string()]);
+    table.add_row(["pages sent", "", &measured.pages_sent.get().to_string()]);
+    table.add_row(["rounds", "", &measured.rounds.to_string()]);
+    if measured.downtime.is_some() {
+        let parts = [
+            ("  stop", phases.stop),
+            ("  final copy", phases.final_copy),
+            ("  device state", phases.device_state),
+            ("  verify", phases.verify),
+            ("  commit", phases.commit),
+            ("  resume", phases.resume),
+        ];
+        for (name, time) in parts.into_iter().filter(|(_, time)| !time.is_zero()) {
+            table.add_row([name, "", &milliseconds(time)]);
+        }
+    }
+    if let Some(equal) = report.ram_digest_equal {
+        table.add_row(["RAM digest", "equal", if equal { "equal" } else { "DIFFERENT" }]);
+    }
+    for number in [1, 2] {
+        let column = table.column_mut(number).expect("the table has three columns");
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// How a migration ended, in one line.
+pub(crate) fn ending(report: &Report) -> String {
+    let Report { machine, from, to, .. } = report;
+    match report.outcome {
+        Ending::Completed => format!("machine `{machine}` moved from `{from}` to `{to}`"),
+        Ending::Refused => format!("machine `{machine}` stays on `{from}`: refused"),
+        Ending::Cancelled => format!("machine `{machine}` stays on `{from}`: cancelled"),
+        Ending::Failed => format!("machine `{machine}`: the move to `{to}` failed"),
+    }
+}
+
+pub(crate) fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+/// A table without lines, for terminals and for other programs alike.
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_given_to_a_shell() {
+        let words = ["qemu", "-append", "a b", "it's", ""].map(str::to_owned);
+        assert_eq!(command_line(&words), r"qemu -append 'a b' 'it'\''s' ''");
+    }
+}

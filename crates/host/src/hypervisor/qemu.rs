@@ -1,0 +1,324 @@
+//! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use punctual_guest::MachineError;
+use punctual_guest::qemu::describe::Program;
+use punctual_guest::qemu::{
+    self, Description, Destination, Machine, Places, Plan, Process, Source, Spec,
+};
+use punctual_units::{Bytes, PAGE_SIZE};
+use punctual_wire::{Offer, Refusal};
+use serde::{Deserialize, Serialize};
+
+use super::{Arrival, Departure, Examination, Handle, Hypervisor, Identity};
+use crate::api::{MachineState, Problem, RamFile};
+use crate::config::HostConfig;
+
+/// Where the kernel has huge pages.
+const HUGE_PAGES: &str = "/dev/hugepages";
+
+/// Runs machines by QEMU.
+#[derive(Debug, Clone)]
+pub struct QemuHypervisor {
+    places: Places,
+}
+
+/// What finds a QEMU again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Found {
+    monitor: PathBuf,
+    pid: u32,
+    /// Distinguishes the process from a later one of the same number.
+    started: u64,
+    memory: Bytes,
+    /// To be removed where QEMU can no longer tell.
+    ram: Vec<PathBuf>,
+}
+
+impl QemuHypervisor {
+    /// A hypervisor whose machines live in the directories of `config`.
+    #[must_use]
+    pub fn new(config: &HostConfig) -> Self {
+        Self {
+            places: Places {
+                runtime: config.runtime_dir.clone(),
+                ram: config.ram_dir.clone(),
+                huge_ram: HUGE_PAGES.into(),
+            },
+        }
+    }
+
+    fn plan_arrival(&self, offer: &Offer) -> Result<Plan, String> {
+        let description: Description = serde_json::from_slice(&offer.description)
+            .map_err(|error| format!("the machine's description is not understood: {error}"))?;
+        Ok(Plan::for_destination(&description, &self.places, &qemu::interfaces()))
+    }
+
+    /// Removes what the plan in a machine's directory made, its process first.
+    fn discard_planned(&self, name: &str) -> Result<(), String> {
+        let directory = self.places.directory(name);
+        let Some(plan) = fs::read(directory.join("plan.json")).ok() else { return Ok(()) };
+        let plan: Plan = serde_json::from_slice(&plan).map_err(|error| error.to_string())?;
+        let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse()
+            && let Ok(process) = Process::open(pid)
+            && Program::of(pid).is_ok_and(|program| program.arguments == plan.arguments)
+        {
+            process.kill().map_err(|error| format!("process {pid}: {error}"))?;
+        }
+        let taps = plan.taps.iter().filter(|tap| tap.exists());
+        taps.map(|tap| tap.remove()).collect::<Result<(), _>>().map_err(|e| e.to_string())?;
+        plan.ram.iter().try_for_each(|file| remove_file(&file.path))?;
+        fs::remove_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))
+    }
+}
+
+impl Hypervisor for QemuHypervisor {
+    fn name_of(&self, spec: &str) -> Result<String, Problem> {
+        Ok(read(spec)?.name)
+    }
+
+    fn run(&self, spec: &str, directory: &Path) -> Result<Handle, Problem> {
+        let mut spec = read(spec)?;
+        let absolute = |path: &mut PathBuf| *path = directory.join(&*path);
+        spec.kernel.iter_mut().chain(&mut spec.initrd).for_each(absolute);
+        spec.disk.iter_mut().for_each(|disk| absolute(&mut disk.path));
+        // A bare name is looked up on the path.
+        if spec.binary.components().count() > 1 {
+            absolute(&mut spec.binary);
+        }
+        let plan = spec.plan(&self.places, spec.accel_here());
+        let failed =
+            |error| Problem::failed(format!("machine `{}` did not start: {error}", spec.name), "");
+        Ok(handle(Machine::run(&plan).map_err(failed)?.description()))
+    }
+
+    fn attach(&self, name: &str, qmp: &Path) -> Result<Handle, Problem> {
+        let failed = |error| Problem::failed(format!("machine `{name}`: {error}"), "");
+        Ok(handle(Machine::attach(qmp).map_err(failed)?.description()))
+    }
+
+    fn identity(&self, handle: &Handle) -> Identity {
+        found(handle).map_or(Identity { pid: 0, memory: Bytes::ZERO }, |found| Identity {
+            pid: found.pid,
+            memory: found.memory,
+        })
+    }
+
+    fn state(&self, handle: &Handle) -> MachineState {
+        let Some(found) = found(handle).filter(Found::lives) else { return MachineState::Gone };
+        let answer = qemu::qmp::Qmp::connect(&found.monitor)
+            .and_then(|qmp| qmp.execute("query-status", serde_json::json!({})));
+        match answer {
+            Ok(status) if status["running"] == true => MachineState::Running,
+            Ok(_) => MachineState::Paused,
+            Err(_) => MachineState::Silent,
+        }
+    }
+
+    fn examine(&self, handle: &Handle) -> Result<Examination, Problem> {
+        let machine = attached(handle)?;
+        let description = machine.description();
+        let command_line = std::iter::once(description.program.binary.display().to_string())
+            .chain(description.program.arguments.iter().cloned());
+        Ok(Examination {
+            command_line: command_line.collect(),
+            qmp: Some(description.monitor.clone()),
+            ram: description.memory.iter().map(ram_file).collect(),
+            obstacles: obstacles(description),
+        })
+    }
+
+    fn quit(&self, name: &str, handle: &Handle) -> Result<(), Problem> {
+        self.discard(name, Some(handle))
+    }
+
+    fn depart(&self, name: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>> {
+        let machine =
+            attached(handle).map_err(|problem| vec![refusal("not-reachable", &problem)])?;
+        let obstacles = obstacles(machine.description());
+        if !obstacles.is_empty() {
+            return Err(obstacles);
+        }
+        let ram = machine.open_ram().map_err(|error| {
+            let what = Problem::refused(format!("machine `{name}`: {error}"), "");
+            vec![refusal("ram-not-reachable", &what)]
+        })?;
+        // The name by which the operator knows it, not the one that QEMU was given.
+        let description = Description { name: name.to_owned(), ..machine.description().clone() };
+        let description = serde_json::to_vec(&description).expect("a description is JSON");
+        Ok(Departure { machine: Box::new(machine.into_source(Arc::new(ram))), description })
+    }
+
+    fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {
+        let plan = self.plan_arrival(offer).map_err(|what| {
+            let problem = Problem::refused(what, "run the same version of punctual on both hosts");
+            vec![refusal("malformed-description", &problem)]
+        })?;
+        let binary = plan.binary.display().to_string();
+        Ok(std::iter::once(binary).chain(plan.arguments).collect())
+    }
+
+    fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
+        let plan = self.plan_arrival(offer).map_err(|cause| MachineError {
+            machine: offer.machine.clone(),
+            action: "start at the destination",
+            cause: cause.into(),
+        })?;
+        let destination = Destination::start(plan)?;
+        let plan = destination.plan();
+        let pid = destination.qmp().peer();
+        let found = Found {
+            monitor: plan.monitor.clone(),
+            pid,
+            started: started(pid).unwrap_or(0),
+            memory: plan.ram.iter().map(|file| file.size).sum(),
+            ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
+        };
+        Ok(Arrival { handle: found.into(), machine: Box::new(destination) })
+    }
+
+    fn recover(&self, handle: &Handle) -> Result<(), Problem> {
+        let found = found(handle).ok_or_else(unreadable)?;
+        Source::recover(&found.monitor).map(drop).map_err(|error| Problem::failed(error, ""))
+    }
+
+    fn discard(&self, name: &str, handle: Option<&Handle>) -> Result<(), Problem> {
+        let failed = |what: String| {
+            Problem::failed(
+                format!("machine `{name}`: not all of it could be removed: {what}"),
+                "remove what is named by hand",
+            )
+        };
+        if let Some(found) = handle.and_then(found) {
+            let removed = match Machine::attach(&found.monitor) {
+                Ok(machine) if machine.process().pid() == found.pid => {
+                    machine.quit().map_err(|error| error.to_string())
+                }
+                _ => found.remove(),
+            };
+            removed.map_err(failed)?;
+        }
+        self.discard_planned(name).map_err(failed)
+    }
+}
+
+impl Found {
+    fn lives(&self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+
+    /// Ends a QEMU that does not answer, and removes its RAM.
+    fn remove(&self) -> Result<(), String> {
+        if let Ok(process) = Process::open(self.pid)
+            && self.lives()
+        {
+            process.kill().map_err(|error| format!("process {}: {error}", self.pid))?;
+        }
+        self.ram.iter().try_for_each(|path| remove_file(path))
+    }
+}
+
+impl From<Found> for Handle {
+    fn from(found: Found) -> Self {
+        serde_json::to_value(found).expect("a handle is JSON")
+    }
+}
+
+fn handle(description: &Description) -> Handle {
+    let pid = description.program.pid;
+    let found = Found {
+        monitor: description.monitor.clone(),
+        pid,
+        started: started(pid).unwrap_or(0),
+        memory: description.memory.iter().map(|backend| backend.size).sum(),
+        ram: description.memory.iter().filter_map(|backend| backend.path.clone()).collect(),
+    };
+    found.into()
+}
+
+fn found(handle: &Handle) -> Option<Found> {
+    serde_json::from_value(handle.clone()).ok()
+}
+
+fn attached(handle: &Handle) -> Result<Machine, Problem> {
+    let found = found(handle).ok_or_else(unreadable)?;
+    Machine::attach(&found.monitor).map_err(|error| Problem::failed(error, ""))
+}
+
+fn unreadable() -> Problem {
+    Problem::failed(
+        "the machine's record is of another version of the daemon",
+        "attach the machine anew",
+    )
+}
+
+fn read(spec: &str) -> Result<Spec, Problem> {
+    spec.parse().map_err(|error| Problem::usage(error, ""))
+}
+
+/// When a process started, in clock ticks since the host did (`/proc/PID/stat`, field 22); `None`
+/// for one that has ended.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, may hold anything, but ends with the last parenthesis.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok()).flatten()
+}
+
+fn ram_file(backend: &qemu::describe::Backend) -> RamFile {
+    use std::os::unix::fs::MetadataExt;
+    let held = backend.path.as_ref().and_then(|path| fs::metadata(path).ok());
+    // `st_blocks` counts 512 bytes each, whatever the file system's block is.
+    let populated = held.map_or(Bytes::ZERO, |file| Bytes::new(file.blocks() * 512));
+    RamFile { name: backend.id.clone(), size: backend.size, populated }
+}
+
+/// What is in the way of a move of this machine, as far as it shows here.
+fn obstacles(description: &Description) -> Vec<Refusal> {
+    let named = description.memory.iter().filter(|backend| backend.path.is_none());
+    named
+        .map(|backend| Refusal {
+            code: "ram-not-shared".to_owned(),
+            reason: format!("machine `{}`: the memory `{}` is in no named file", description.name, backend.id),
+            remedy: format!("start it with -object memory-backend-file,share=on,mem-path=FILE of whole {PAGE_SIZE}"),
+        })
+        .collect()
+}
+
+fn refusal(code: &str, problem: &Problem) -> Refusal {
+    Refusal { code: code.to_owned(), reason: problem.what.clone(), remedy: problem.remedy.clone() }
+}
+
+fn remove_file(path: &Path) -> Result<(), String> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let this = std::process::id();
+        assert!(started(this).is_some());
+        let found = |started| Found {
+            monitor: PathBuf::new(),
+            pid: this,
+            started,
+            memory: Bytes::ZERO,
+            ram: vec![],
+        };
+        assert!(found(started(this).unwrap()).lives());
+        assert!(!found(0).lives());
+    }
+}
