@@ -15,7 +15,9 @@ pub struct Tap {
 
 /// Why a tap could not be made or removed.
 #[derive(Debug, Error)]
-#[error("the tap `{tap}`: `{command}` says: {said}; check that the bridge exists and that the name is free (ip link)")]
+#[error(
+    "the tap `{tap}`: `{command}` says: {said}; check that the bridge exists and that the name is free (ip link)"
+)]
 pub struct TapError {
     /// The tap.
     pub tap: String,
@@ -88,7 +90,8 @@ pub(super) fn free_name(wanted: &str, taken: &BTreeSet<String>) -> String {
 #[must_use]
 pub fn interfaces() -> BTreeSet<String> {
     let told = Command::new("ip").args(["-json", "link", "show"]).output();
-    let links = told.ok().and_then(|told| serde_json::from_slice::<serde_json::Value>(&told.stdout).ok());
+    let links =
+        told.ok().and_then(|told| serde_json::from_slice::<serde_json::Value>(&told.stdout).ok());
     let links = links.unwrap_or_default();
     links
         .as_array()

@@ -38,7 +38,7 @@ fn what_was_plugged_in_is_found() {
     for_each_kind(|kind| {
         let host = Host::new();
         let mut spec = bare_metal_spec(kind, host.runtime.path());
-        spec.extra = ["-m", "128M,slots=2,maxmem=1G"].map(ToOwned::to_owned).to_vec();
+        spec.extra.extend(["-m", "128M,slots=2,maxmem=1G"].map(ToOwned::to_owned));
         let machine = run(&spec, &host);
         let file = host.ram.path().join("mem1.ram");
         let qmp = machine.qmp();

@@ -38,7 +38,7 @@ fn what_qemu_says_is_quoted_where_it_does_not_start() {
     for_each_kind(|kind| {
         let host = Host::new();
         let mut spec = bare_metal_spec(kind, host.runtime.path());
-        spec.extra = vec!["-device".to_owned(), "no-such-device".to_owned()];
+        spec.extra.extend(["-device", "no-such-device"].map(ToOwned::to_owned));
         let error = Machine::run(&spec.plan(&host.places(), kind.accel)).unwrap_err().to_string();
         assert!(error.contains("'no-such-device' is not a valid device model name"), "{error}");
         host.assert_empty();

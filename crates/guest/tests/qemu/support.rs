@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use punctual_guest::qemu::describe::Accel;
-use punctual_guest::qemu::{Destination, Machine, Places, Plan, Source, Spec};
+use punctual_guest::qemu::{Destination, Machine, Places, Plan, Process, Source, Spec};
 use punctual_guest::{DestinationMachine, Ram, SourceMachine};
 use punctual_images::{Qemu, QemuChoice, bare_metal, qemu};
 use punctual_units::{PAGE_SIZE, PageRange, PageSet};
 use tempfile::TempDir;
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A way to run machines that this computer has.
-pub struct Kind {
-    pub qemu: Qemu,
-    pub accel: Accel,
+pub(crate) struct Kind {
+    pub(crate) qemu: Qemu,
+    pub(crate) accel: Accel,
 }
 
 /// Runs `test` for each QEMU and accelerator there is; tells what is skipped.
-pub fn for_each_kind(test: impl Fn(&Kind)) {
+pub(crate) fn for_each_kind(test: impl Fn(&Kind)) {
     for choice in [QemuChoice::Seven, QemuChoice::Ten] {
         let qemu = match qemu(choice) {
             Ok(qemu) => qemu,
@@ -43,18 +43,18 @@ pub fn for_each_kind(test: impl Fn(&Kind)) {
 }
 
 /// A host of its own: its directories, removed with it.
-pub struct Host {
-    pub runtime: TempDir,
-    pub ram: TempDir,
+pub(crate) struct Host {
+    pub(crate) runtime: TempDir,
+    pub(crate) ram: TempDir,
 }
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ram = tempfile::Builder::new().prefix("punctual-test-").tempdir_in("/dev/shm");
         Self { runtime: tempfile::tempdir().unwrap(), ram: ram.unwrap() }
     }
 
-    pub fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         Places {
             runtime: self.runtime.path().to_owned(),
             ram: self.ram.path().to_owned(),
@@ -63,13 +63,31 @@ impl Host {
     }
 
     /// That no machine has left anything.
-    pub fn assert_empty(&self) {
+    pub(crate) fn assert_empty(&self) {
         assert_eq!(entries(self.ram.path()), Vec::<PathBuf>::new());
         assert_eq!(entries(&self.runtime.path().join("machines")), Vec::<PathBuf>::new());
     }
 
-    pub fn serial_log(&self, machine: &str) -> PathBuf {
+    pub(crate) fn serial_log(&self, machine: &str) -> PathBuf {
         self.places().directory(machine).join("serial.log")
+    }
+}
+
+/// Where a test has failed, its machines still run.
+impl Drop for Host {
+    fn drop(&mut self) {
+        for machine in entries(&self.runtime.path().join("machines")) {
+            let pid = fs::read_to_string(machine.join("pid")).unwrap_or_default();
+            let Ok(process) = pid.trim().parse().map_err(drop).and_then(|pid| {
+                let arguments = fs::read(format!("/proc/{pid}/cmdline")).map_err(drop)?;
+                let ours =
+                    String::from_utf8_lossy(&arguments).contains(&*machine.to_string_lossy());
+                if ours { Process::open(pid).map_err(drop) } else { Err(()) }
+            }) else {
+                continue;
+            };
+            process.kill().unwrap();
+        }
     }
 }
 
@@ -79,41 +97,42 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// A spec of the bare-metal guest, which writes RAM all the time and prints a letter a sweep.
-pub fn bare_metal_spec(kind: &Kind, place: &Path) -> Spec {
+pub(crate) fn bare_metal_spec(kind: &Kind, place: &Path) -> Spec {
     let image = place.join("bare-metal.img");
     fs::copy(bare_metal().unwrap(), &image).unwrap();
     let text = format!(
-        "name = 'bare'\nmemory = '128MiB'\naccel = '{}'\nbinary = '{}'\n\
+        "name = 'bare'\nmemory = '128MiB'\ncpu = 'qemu64'\naccel = '{}'\nbinary = '{}'\n\
          [[disk]]\npath = '{}'\ndevice = 'ide-hd'\n[env]\n{}",
         kind.accel.name(),
         kind.qemu.binary.display(),
         image.display(),
         environment(&kind.qemu),
     );
-    text.parse().unwrap()
+    let spec: Spec = text.parse().unwrap();
+    Spec { extra: kind.qemu.arguments.clone(), ..spec }
 }
 
-pub fn environment(qemu: &Qemu) -> String {
+pub(crate) fn environment(qemu: &Qemu) -> String {
     qemu.env.iter().map(|(name, value)| format!("{name} = '{value}'\n")).collect()
 }
 
-pub fn run(spec: &Spec, host: &Host) -> Machine {
+pub(crate) fn run(spec: &Spec, host: &Host) -> Machine {
     Machine::run(&spec.plan(&host.places(), spec.accel_here())).unwrap()
 }
 
-pub fn source(machine: Machine) -> Box<Source> {
+pub(crate) fn source(machine: Machine) -> Box<Source> {
     let ram = Arc::new(machine.open_ram().unwrap());
     Box::new(machine.into_source(ram))
 }
 
-pub fn destination(source: &Source, host: &Host) -> Box<Destination> {
+pub(crate) fn destination(source: &Source, host: &Host) -> Box<Destination> {
     let description = source.machine().description();
     let plan = Plan::for_destination(description, &host.places(), &Default::default());
     Box::new(Destination::start(plan).unwrap())
 }
 
 /// Copies pages from the source's files into the destination's.
-pub fn copy(pages: &PageSet, from: &Ram, to: &Ram) {
+pub(crate) fn copy(pages: &PageSet, from: &Ram, to: &Ram) {
     const AT_ONCE: u64 = 256;
     let mut buffer = vec![0; (AT_ONCE * PAGE_SIZE.get()) as usize];
     for range in pages.ranges() {
@@ -129,7 +148,7 @@ pub fn copy(pages: &PageSet, from: &Ram, to: &Ram) {
 }
 
 /// Stops the source and brings RAM and device state over, up to the destination having loaded it.
-pub fn hand_over(source: &mut Source, destination: &mut Destination) {
+pub(crate) fn hand_over(source: &mut Source, destination: &mut Destination) {
     source.start_tracing().unwrap();
     let ram = Arc::clone(source.ram());
     copy(&ram.populated().unwrap(), &ram, destination.ram());
@@ -149,13 +168,13 @@ pub fn hand_over(source: &mut Source, destination: &mut Destination) {
 }
 
 /// Waits until a file has grown: the guest goes on.
-pub fn wait_growth(file: &Path) {
+pub(crate) fn wait_growth(file: &Path) {
     let length = || fs::metadata(file).map_or(0, |found| found.len());
     let before = length();
     wait_until(|| length() > before, &format!("{} does not grow", file.display()));
 }
 
-pub fn wait_until(mut reached: impl FnMut() -> bool, complaint: &str) {
+pub(crate) fn wait_until(mut reached: impl FnMut() -> bool, complaint: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !reached() {
         assert!(Instant::now() < deadline, "{complaint}");

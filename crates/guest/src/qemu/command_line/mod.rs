@@ -6,8 +6,8 @@ mod options;
 mod places;
 mod relocate;
 
-pub(crate) use options::escape;
 pub use options::Options;
+pub(crate) use options::escape;
 pub use relocate::{Dimm, PerHost, Relocated, relocate};
 
 /// The arguments of a QEMU, without the program itself.

@@ -97,7 +97,7 @@ impl<'a> Places<'a> {
     /// Moves the socket of a VNC display, which always listens: `unix:PATH`.
     pub(super) fn vnc(&mut self, options: &mut Options) {
         if let Some(path) = options.kind("vnc").and_then(|kind| kind.strip_prefix("unix:")) {
-            let local = self.local(&path.to_owned());
+            let local = self.local(path);
             options.set_kind("vnc", &format!("unix:{local}"));
         }
     }

@@ -156,7 +156,10 @@ impl Spec {
             let name = &tap.name;
             add("netdev", format!("tap,id=net{index},ifname={name},script=no,downscript=no"));
             let mac = net.mac.clone().unwrap_or_else(|| mac(&self.name, index));
-            add("device", format!("virtio-net-pci,netdev=net{index},id=nic{index},mac={mac}"));
+            // Without a ROM to start from the network, which would be a part of the state to move.
+            let device =
+                format!("virtio-net-pci,netdev=net{index},id=nic{index},mac={mac},romfile=");
+            add("device", device);
         }
     }
 }

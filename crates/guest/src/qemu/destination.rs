@@ -1,0 +1,189 @@
+use std::error::Error;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use thiserror::Error;
+
+use super::belongings::Belongings;
+use super::device_state::pair;
+use super::launch::{Launched, last_words, launch};
+use super::machine::RemoveError;
+use super::migration;
+use super::plan::Plan;
+use super::process::Process;
+use super::qmp::{Event, Mark, Qmp, QmpError};
+use crate::{DestinationMachine, MachineError, Ram};
+
+/// The name under which QEMU is given its end of the stream.
+const STREAM: &str = "punctual-device-state";
+/// RAM is in its files already; disks are opened only when the machine runs, since until then
+/// they belong to the source.
+const CAPABILITIES: &[&str] = &["x-ignore-shared", "late-block-activate", "events"];
+
+/// A QEMU machine at the destination: its process waits for device state.
+///
+/// ```text
+///  start ──► waits ──device_state, wait_loaded──► paused ──resume──► running
+/// ```
+///
+/// Once it runs, dropping it lets it run on.
+#[derive(Debug)]
+pub struct Destination {
+    plan: Plan,
+    qmp: Arc<Qmp>,
+    process: Process,
+    ram: Arc<Ram>,
+    belongings: Belongings,
+    /// Where the device state goes, until somebody takes it.
+    stream: Option<UnixStream>,
+    /// From where in its events the loading is watched.
+    began: Mark,
+    /// Whether dropping it leaves it alone.
+    keep: bool,
+}
+
+/// What can go wrong with the machine at the destination.
+#[derive(Debug, Error)]
+enum DestinationError {
+    #[error("the stream of device state was taken before")]
+    StreamTaken,
+    #[error("QEMU did not accept the device state: {cause}; it says: {said}")]
+    NotLoaded { cause: String, said: String },
+}
+
+impl Destination {
+    /// Starts the process of a plan made by [`Plan::for_destination`]. It waits for device state
+    /// and does not run by itself. Takes some 100 ms, most of it QEMU's start.
+    ///
+    /// # Errors
+    /// It did not start; nothing is left of it then.
+    pub fn start(plan: Plan) -> Result<Self, MachineError> {
+        let failed = |cause: Box<dyn Error + Send + Sync>| MachineError {
+            machine: plan.machine.clone(),
+            action: "start at the destination",
+            cause,
+        };
+        let Launched { qmp, process, ram, belongings } =
+            launch(&plan).map_err(|error| failed(error.into()))?;
+        let mut destination = Self {
+            began: qmp.mark(),
+            qmp,
+            process,
+            ram: Arc::new(ram),
+            belongings,
+            stream: None,
+            keep: false,
+            plan: plan.clone(),
+        };
+        // On an error it is dropped, and so discarded.
+        destination.listen().map_err(failed)?;
+        Ok(destination)
+    }
+
+    /// Has QEMU wait for the device state, so that nothing of it is left for the handover.
+    fn listen(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        // QEMU would announce the guest's address when the state is loaded, while the machine may
+        // still run on at the source.
+        let parameters = json!({ "announce-rounds": 0 });
+        migration::set(&self.qmp, CAPABILITIES, &parameters)?;
+        let (ours, qemus) = pair()?;
+        self.qmp.pass_fd(STREAM, qemus.as_fd())?;
+        self.qmp.execute("migrate-incoming", json!({ "uri": format!("fd:{STREAM}") }))?;
+        self.stream = Some(ours);
+        Ok(())
+    }
+
+    /// The plan that it was started by.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Its monitor.
+    #[must_use]
+    pub fn qmp(&self) -> &Arc<Qmp> {
+        &self.qmp
+    }
+
+    fn failed<E: Into<Box<dyn Error + Send + Sync>>>(
+        &self,
+        action: &'static str,
+    ) -> impl Fn(E) -> MachineError + use<E> {
+        let machine = self.plan.machine.clone();
+        move |cause| MachineError { machine: machine.clone(), action, cause: cause.into() }
+    }
+
+    fn loaded(&self, timeout: Duration) -> Result<(), DestinationError> {
+        let over = |event: &Event| migration::reached(event, &[]);
+        let deadline = Instant::now() + timeout;
+        let not_loaded = |cause: String| {
+            // QEMU ends itself when it cannot load, and says why; its words are whole at its end.
+            let _ = self.process.wait_end(Duration::from_millis(500));
+            DestinationError::NotLoaded { cause, said: last_words(&self.plan) }
+        };
+        let event = self
+            .qmp
+            .wait_event(self.began, deadline, "load the device state", over)
+            .map_err(|error| not_loaded(error.to_string()))?;
+        match event.migration_status() {
+            Some("completed") => Ok(()),
+            _ => Err(not_loaded(migration::failure(&self.qmp))),
+        }
+    }
+
+    fn run(&self) -> Result<Instant, QmpError> {
+        let mark = self.qmp.mark();
+        self.qmp.execute("cont", json!({}))?;
+        let ran = Instant::now();
+        let resumed = self.qmp.seen_event(mark, |event| event.name == "RESUME");
+        migration::announce(&self.qmp)?;
+        Ok(resumed.map_or(ran, |event| event.at))
+    }
+
+    fn remove(&mut self) -> Result<(), RemoveError> {
+        self.keep = true;
+        let killed = self.process.kill().map_err(RemoveError::Process);
+        let removed = self.belongings.remove();
+        killed?;
+        Ok(removed?)
+    }
+}
+
+impl DestinationMachine for Destination {
+    fn ram(&self) -> &Arc<Ram> {
+        &self.ram
+    }
+
+    fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {
+        let stream = self.stream.take().ok_or(DestinationError::StreamTaken);
+        Ok(Box::new(stream.map_err(self.failed("load device state"))?))
+    }
+
+    fn wait_loaded(&mut self, timeout: Duration) -> Result<(), MachineError> {
+        self.loaded(timeout).map_err(self.failed("load device state"))
+    }
+
+    fn resume(&mut self) -> Result<Instant, MachineError> {
+        let running = self.run().map_err(self.failed("resume"))?;
+        self.keep = true;
+        Ok(running)
+    }
+
+    fn discard(mut self: Box<Self>) -> Result<(), MachineError> {
+        self.remove().map_err(self.failed("discard"))
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.remove()
+        {
+            tracing::warn!(machine = self.plan.machine, %error, "destination not wholly discarded");
+        }
+    }
+}

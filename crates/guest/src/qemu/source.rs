@@ -1,0 +1,220 @@
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use punctual_units::PageSet;
+use serde_json::json;
+use thiserror::Error;
+
+use super::device_state::{Saved, pair};
+use super::machine::{AttachError, Machine, end};
+use super::migration::{self, Settings};
+use super::qmp::{Event, Mark, Qmp, QmpError};
+use super::settle;
+use crate::trace::{Pid, Tracer};
+use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
+
+/// How long the guest may take to stop, its disks' requests and flushes included.
+const STOP: Duration = Duration::from_secs(30);
+/// The name under which QEMU is given its end of the stream.
+const STREAM: &str = "punctual-device-state";
+/// RAM stays in its files, QEMU holds between stop and saving, and says what it does.
+const CAPABILITIES: &[&str] = &["x-ignore-shared", "pause-before-switchover", "events"];
+
+/// A QEMU machine at the source of a move.
+///
+/// ```text
+///            prepare_stop        stop             save_device_state
+///  running ──────────────► running ──► pre-switchover ──────────► postmigrate
+///     ▲                       │              │                        │
+///     └───────────────────────┴──── resume ──┴────────────────────────┘
+/// ```
+#[derive(Debug)]
+pub struct Source {
+    machine: Machine,
+    ram: Arc<Ram>,
+    tracer: Option<Tracer>,
+    /// What was set before `prepare_stop`.
+    before: Option<Settings>,
+    /// Our end of the stream, from `prepare_stop` to `stop`.
+    stream: Option<UnixStream>,
+}
+
+/// What can go wrong with the machine at the source.
+#[derive(Debug, Error)]
+enum SourceError {
+    #[error("it is not being traced: call start_tracing first")]
+    NotTraced,
+    #[error("nothing was made ready for it: call prepare_stop first")]
+    NotPrepared,
+    #[error("no process of this number")]
+    NoProcess,
+    #[error("QEMU gave up ({status}): {reason}")]
+    GaveUp { status: String, reason: String },
+}
+
+impl Source {
+    pub(super) fn new(machine: Machine, ram: Arc<Ram>) -> Self {
+        Self { machine, ram, tracer: None, before: None, stream: None }
+    }
+
+    /// Makes the machine behind a monitor run, in whatever state a handover that was broken off
+    /// has left it. For a daemon that was started anew and knows that the machine belongs here.
+    ///
+    /// # Errors
+    /// Its monitor does not answer, or it cannot run.
+    pub fn recover(monitor: &Path) -> Result<Machine, AttachError> {
+        let qmp = Qmp::connect(monitor)?;
+        migration::run_on(&qmp)?;
+        drop(qmp);
+        Machine::attach(monitor)
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn qmp(&self) -> &Qmp {
+        &self.machine.qmp
+    }
+
+    fn failed<E: Into<Box<dyn Error + Send + Sync>>>(
+        &self,
+        action: &'static str,
+    ) -> impl Fn(E) -> MachineError + use<E> {
+        let machine = self.machine.description.name.clone();
+        move |cause| MachineError { machine: machine.clone(), action, cause: cause.into() }
+    }
+
+    fn prepare(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.before.is_none() {
+            // Only device state goes through the stream: neither bandwidth nor downtime are for
+            // QEMU to ration.
+            let parameters = json!({
+                "max-bandwidth": 1_u64 << 40,
+                "downtime-limit": 2_000_000,
+            });
+            self.before = Some(migration::set(self.qmp(), CAPABILITIES, &parameters)?);
+        }
+        let (ours, qemus) = pair()?;
+        self.qmp().pass_fd(STREAM, qemus.as_fd())?;
+        self.stream = Some(ours);
+        Ok(())
+    }
+
+    fn stop_guest(&mut self) -> Result<Stopped, Box<dyn Error + Send + Sync>> {
+        let stream = self.stream.take().ok_or(SourceError::NotPrepared)?;
+        let mark = self.qmp().mark();
+        self.qmp().execute("migrate", json!({ "uri": format!("fd:{STREAM}") }))?;
+        let device_state = Saved::read_from(stream, Arc::clone(&self.machine.qmp), mark)?;
+        let at = self.wait_stopped(mark)?;
+        Ok(Stopped { at, device_state: Box::new(device_state) })
+    }
+
+    /// Waits until the processors stand and the disks are quiet: QEMU stops the machine, ends and
+    /// flushes all requests to disks, and only then comes to `pre-switchover`
+    /// (`migration_completion` in QEMU's `migration/migration.c`, `do_vm_stop` in `system/cpus.c`).
+    fn wait_stopped(&self, mark: Mark) -> Result<Instant, Box<dyn Error + Send + Sync>> {
+        let wanted = |event: &Event| migration::reached(event, &["pre-switchover"]);
+        let held = self.qmp().wait_event(mark, Instant::now() + STOP, "stop", wanted)?;
+        if held.migration_status() != Some("pre-switchover") {
+            let status = held.migration_status().unwrap_or_default().to_owned();
+            return Err(
+                SourceError::GaveUp { status, reason: migration::failure(self.qmp()) }.into()
+            );
+        }
+        let stopped = self.qmp().seen_event(mark, |event| event.name == "STOP");
+        Ok(stopped.map_or(held.at, |event| event.at))
+    }
+
+    fn run_on(&mut self) -> Result<(), QmpError> {
+        self.stream = None;
+        migration::run_on(self.qmp())?;
+        if let Some(before) = self.before.take() {
+            migration::restore(self.qmp(), &before)?;
+        }
+        Ok(())
+    }
+}
+
+impl SourceMachine for Source {
+    fn ram(&self) -> &Arc<Ram> {
+        &self.ram
+    }
+
+    fn start_tracing(&mut self) -> Result<(), MachineError> {
+        let pid = i32::try_from(self.machine.process.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(SourceError::NoProcess).map_err(self.failed("trace"))?;
+        // An earlier tracer ends first: a process has only one.
+        self.tracer = None;
+        self.tracer = Some(Tracer::attach(pid, &self.ram).map_err(self.failed("trace"))?);
+        Ok(())
+    }
+
+    fn collect_written(&mut self, written: &mut PageSet) -> Result<(), MachineError> {
+        let action = "collect written pages";
+        let Some(tracer) = &mut self.tracer else {
+            return Err(self.failed(action)(SourceError::NotTraced));
+        };
+        let collected = tracer.collect(written);
+        collected.map_err(self.failed(action))
+    }
+
+    fn settle(&mut self) -> Result<Settled, MachineError> {
+        settle::settle(self.qmp(), &self.machine.description.disks).map_err(self.failed("settle"))
+    }
+
+    fn prepare_stop(&mut self) -> Result<(), MachineError> {
+        let prepared = self.prepare();
+        prepared.map_err(self.failed("prepare the stop"))
+    }
+
+    fn stop(&mut self) -> Result<Stopped, MachineError> {
+        let stopped = self.stop_guest();
+        stopped.map_err(self.failed("stop"))
+    }
+
+    fn save_device_state(&mut self) -> Result<(), MachineError> {
+        let go_on = json!({ "state": "pre-switchover" });
+        let answer = self.qmp().execute("migrate-continue", go_on);
+        answer.map(drop).map_err(self.failed("save device state"))
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        let running = self.run_on();
+        running.map_err(self.failed("resume"))
+    }
+
+    fn surrender(self: Box<Self>) -> Box<dyn Surrendered> {
+        // The tracer ends here: what the machine still writes is of no interest.
+        Box::new(Moved { machine: self.machine, ram: self.ram })
+    }
+}
+
+/// What is left of a machine that was moved away.
+struct Moved {
+    machine: Machine,
+    ram: Arc<Ram>,
+}
+
+impl Surrendered for Moved {
+    fn ram(&self) -> &Arc<Ram> {
+        &self.ram
+    }
+
+    fn remove(self: Box<Self>) -> Result<(), MachineError> {
+        let Machine { description, qmp, process, belongings } = self.machine;
+        let ended = end(&qmp, &process);
+        let removed = ended.and_then(|()| Ok(belongings.remove()?));
+        removed.map_err(|cause| MachineError {
+            machine: description.name,
+            action: "remove",
+            cause: cause.into(),
+        })
+    }
+}
