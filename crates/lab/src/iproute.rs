@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 
+use serde::Deserialize;
 use thiserror::Error;
 
 /// Why the kernel's network could not be changed or read.
@@ -109,27 +110,53 @@ impl Batch {
     }
 }
 
-/// The interfaces of a namespace but its loopback.
-pub(crate) fn interfaces(namespace: &str) -> Result<Vec<String>, NetworkError> {
-    #[derive(serde::Deserialize)]
-    struct Link {
-        ifname: String,
+/// An interface of a namespace.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Interface {
+    #[serde(rename = "ifname")]
+    pub(crate) name: String,
+    #[serde(default, rename = "linkinfo")]
+    kind: Kind,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Kind {
+    #[serde(default, rename = "info_slave_data")]
+    port: Port,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Port {
+    #[serde(default)]
+    state: Option<String>,
+}
+
+impl Interface {
+    /// Whether it is a port of a bridge that lets nothing through, as it does for a moment after
+    /// its cable was plugged in.
+    pub(crate) fn is_closed_port(&self) -> bool {
+        self.kind.port.state.as_deref().is_some_and(|state| state != "forwarding")
     }
+}
+
+/// The interfaces of a namespace but its loopback.
+pub(crate) fn interfaces(namespace: &str) -> Result<Vec<Interface>, NetworkError> {
     let output = tool(Tool::Ip, Some(namespace))
-        .args(["-json", "link", "show"])
+        .args(["-details", "-json", "link", "show"])
         .output()
         .map_err(|source| NetworkError::NotRun { program: "ip", source })?;
     let refused = |message| NetworkError::Refused {
-        command: "ip -json link show".to_owned(),
+        command: "ip -details -json link show".to_owned(),
         place: show_place(Some(namespace)),
         message,
     };
     if !output.status.success() {
         return Err(refused(message(&String::from_utf8_lossy(&output.stderr))));
     }
-    let links: Vec<Link> =
+    let mut interfaces: Vec<Interface> =
         serde_json::from_slice(&output.stdout).map_err(|error| refused(error.to_string()))?;
-    Ok(links.into_iter().map(|link| link.ifname).filter(|name| name != "lo").collect())
+    interfaces.retain(|interface| interface.name != "lo");
+    Ok(interfaces)
 }
 
 fn tool(tool: Tool, namespace: Option<&str>) -> Command {
@@ -185,6 +212,21 @@ mod tests {
             "`ip link set uplink up` failed in network namespace punctual-a: \
              Cannot find device \"uplink\""
         );
+    }
+
+    #[test]
+    fn a_port_is_closed_until_it_forwards() {
+        // Shortened from iproute2 6.1: the ports of a bridge, and the bridge.
+        let links = r#"[
+            {"ifname":"to-a","linkinfo":{"info_kind":"veth","info_slave_kind":"bridge",
+             "info_slave_data":{"state":"disabled","priority":32}}},
+            {"ifname":"to-b","linkinfo":{"info_slave_data":{"state":"forwarding"}}},
+            {"ifname":"br0","linkinfo":{"info_kind":"bridge","info_data":{"stp_state":0}}},
+            {"ifname":"eth0"}]"#;
+        let links: Vec<Interface> = serde_json::from_str(links).unwrap();
+        let closed: Vec<_> = links.iter().filter(|link| link.is_closed_port()).collect();
+        assert_eq!(closed.len(), 1);
+        assert_eq!(closed[0].name, "to-a");
     }
 
     #[test]

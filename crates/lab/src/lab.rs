@@ -261,7 +261,7 @@ fn state_error(store: &Store, lab: &LabName, source: io::Error) -> UpError {
 }
 
 /// All that will be made, by name.
-fn draft(store: &Store, spec: &LabSpec, subnet: Subnet) -> io::Result<LabState> {
+pub(crate) fn draft(store: &Store, spec: &LabSpec, subnet: Subnet) -> io::Result<LabState> {
     let namespace = |place: &str| Namespace::new(spec.name.namespace(place));
     let host = |(index, host): (usize, &HostSpec)| draft_host(store, spec, subnet, index, host);
     Ok(LabState {

@@ -18,11 +18,13 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use punctual_units::BytesPerSecond;
 use thiserror::Error;
 
-use crate::iproute::{Batch, NetworkError, Tool};
+use crate::iproute::{self, Batch, NetworkError, Tool};
 use crate::names::{BRIDGE, CLIENT, UPLINK, switch_port};
 use crate::namespace::Namespace;
 use crate::shaping::{Field, Shaper};
@@ -44,6 +46,14 @@ pub enum MakeError {
         /// Why not.
         source: io::Error,
     },
+    /// A bridge does not let frames through.
+    #[error("port {port} of the bridge in network namespace {namespace} stays closed; try again")]
+    Closed {
+        /// Where.
+        namespace: String,
+        /// Which.
+        port: String,
+    },
     /// A setting of a namespace.
     #[error("cannot set up network namespace {namespace}: {source}")]
     Namespace {
@@ -53,6 +63,9 @@ pub enum MakeError {
         source: io::Error,
     },
 }
+
+/// How long a port may take to open after its cable was plugged in.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// The end of a cable that is not at the switch, and what is known of it.
 struct Station<'a> {
@@ -70,16 +83,17 @@ pub(crate) fn make(state: &LabState) -> Result<(), MakeError> {
     }
     let stations: Vec<_> = stations(state).collect();
     namespaces(state)?;
+    switch_bridge(state)?;
     cables(state, &stations)?;
     for host in &state.hosts {
         host_bridge(host, state.subnet)?;
     }
     client_address(state)?;
-    switch(state, &stations)?;
+    switch_ports(state, &stations)?;
     for station in &stations {
         shape(state, station)?;
     }
-    Ok(())
+    state.namespaces().try_for_each(until_open)
 }
 
 fn stations(state: &LabState) -> impl Iterator<Item = Station<'_>> {
@@ -178,9 +192,16 @@ fn client_address(state: &LabState) -> Result<(), NetworkError> {
     ip.run()
 }
 
-fn switch(state: &LabState, stations: &[Station<'_>]) -> Result<(), NetworkError> {
+/// Made before the cables, so that no port has the number of the interface at the cable's other
+/// end: the kernel takes such a one for an ordinary card, and lets its port wait for a second.
+fn switch_bridge(state: &LabState) -> Result<(), NetworkError> {
     let mut ip = Batch::new(Tool::Ip, Some(state.switch.name()));
     add_bridge("", &mut ip);
+    ip.run()
+}
+
+fn switch_ports(state: &LabState, stations: &[Station<'_>]) -> Result<(), NetworkError> {
+    let mut ip = Batch::new(Tool::Ip, Some(state.switch.name()));
     for station in stations {
         if let Some(shaper) = port_shaper(station) {
             shaper.shorten_trains(&mut ip);
@@ -215,6 +236,22 @@ fn shape(state: &LabState, station: &Station<'_>) -> Result<(), NetworkError> {
         }
     }
     Ok(())
+}
+
+/// Waits until every port of the namespace's bridge lets frames through.
+fn until_open(namespace: &Namespace) -> Result<(), MakeError> {
+    let deadline = Instant::now() + OPENING;
+    loop {
+        let interfaces = iproute::interfaces(namespace.name())?;
+        let Some(closed) = interfaces.iter().find(|interface| interface.is_closed_port()) else {
+            return Ok(());
+        };
+        if Instant::now() > deadline {
+            let (namespace, port) = (namespace.name().to_owned(), closed.name.clone());
+            return Err(MakeError::Closed { namespace, port });
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn uplink_shaper(address: Ipv4Addr, rate: Option<BytesPerSecond>) -> Option<Shaper> {

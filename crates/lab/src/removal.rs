@@ -168,12 +168,12 @@ impl Removal {
             let interfaces = self.note(name, iproute::interfaces(name)).unwrap_or_default();
             let mut ip = Batch::new(Tool::Ip, Some(name));
             for interface in &interfaces {
-                ip.add(format!("link delete dev {interface}"));
+                ip.add(format!("link delete dev {}", interface.name));
             }
             // A namespace takes its interfaces with it, but later, and a tap that somebody outside
             // holds would stay.
             if self.note(name, ip.run()).is_some() {
-                let names = interfaces.iter().map(|interface| format!("{name}/{interface}"));
+                let names = interfaces.iter().map(|interface| format!("{name}/{}", interface.name));
                 self.removed.interfaces.extend(names);
             }
         }

@@ -234,3 +234,98 @@ fn lock(directory: &Path) -> io::Result<Option<Locked>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use punctual_units::BytesPerSecond;
+
+    use super::*;
+    use crate::lab::draft;
+    use crate::process::ProcessId;
+    use crate::spec::LabSpec;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store { labs: directory.path().join("labs"), ram: directory.path().into() };
+        fs::create_dir(&store.labs).unwrap();
+        (directory, store)
+    }
+
+    fn state(store: &Store) -> LabState {
+        let rate = Some(BytesPerSecond::megabits(100));
+        let spec = LabSpec::two_hosts(LabName::default(), rate);
+        draft(store, &spec, Subnet::choose([]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let (_directory, store) = store();
+        let mut state = state(&store);
+        assert_eq!(store.read(&state.name).unwrap(), None);
+        store.create(&state).unwrap();
+        assert!(store.create(&state).is_err(), "it is there");
+        assert_eq!(store.read(&state.name).unwrap().as_ref(), Some(&state));
+
+        state.stage = Stage::Up;
+        state.processes.push(ProcessRecord {
+            id: ProcessId { pid: 7, started: 9 },
+            name: "host".to_owned(),
+            place: "a".to_owned(),
+            log: "/log".into(),
+        });
+        store.write(&state).unwrap();
+        assert_eq!(store.names().unwrap(), [state.name.clone()]);
+        assert_eq!(store.read(&state.name).unwrap(), Some(state));
+    }
+
+    #[test]
+    fn others_can_read_it_too() {
+        let (_directory, store) = store();
+        let state = serde_json::to_value(state(&store)).unwrap();
+        assert_eq!(state["hosts"][0]["namespace"], "punctual-a");
+        assert_eq!(state["hosts"][1]["address"], "10.213.0.2");
+        assert_eq!(state["hosts"][1]["rate"], 12_500_000);
+        assert_eq!(state["client"]["address"], "10.213.0.100");
+        assert_eq!(state["stage"], "making");
+    }
+
+    #[test]
+    fn what_is_not_a_state_of_the_lab_is_refused() {
+        let (_directory, store) = store();
+        let state = state(&store);
+        store.create(&state).unwrap();
+        let good = serde_json::to_string(&state).unwrap();
+        let later = good.replace("\"form\":1", "\"form\":2");
+        let other = good.replace("\"punctual\"", "\"other\"");
+        let cases = [("{", "EOF"), (&later, "another version"), (&other, "another lab")];
+        for (bad, wrong) in cases {
+            fs::write(store.state_file(&state.name), bad).unwrap();
+            let error = store.read(&state.name).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_waited_for_a_lab_that_went_does_not_get_it() {
+        let (_directory, store) = store();
+        let state = state(&store);
+        store.create(&state).unwrap();
+        let locked = store.lock(&state.name).unwrap();
+        assert!(locked.is_some());
+        thread::scope(|scope| {
+            let (waiting, waits) = mpsc::channel();
+            let (store, name) = (&store, &state.name);
+            let other = scope.spawn(move || {
+                waiting.send(()).unwrap();
+                store.lock(name).unwrap().is_some()
+            });
+            waits.recv().unwrap();
+            fs::remove_dir_all(store.directory(name)).unwrap();
+            drop(locked);
+            assert!(!other.join().unwrap());
+        });
+    }
+}

@@ -7,7 +7,9 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use punctual_lab::{HostSpec, Lab, LabSpec, OpenError, Process, ProcessId, RunError, UpError};
+use punctual_lab::{
+    HostSpec, Lab, LabName, LabSpec, OpenError, Process, ProcessId, RunError, UpError,
+};
 use punctual_units::BytesPerSecond;
 
 use support::{TakeDown, TestLab, can_make_labs, name, until};
@@ -29,6 +31,11 @@ fn nothing_is_left_of(lab: &punctual_lab::LabState) {
     assert!(!Path::new("/run/punctual/lab").join(lab.name.as_str()).exists());
     assert!(matches!(Lab::open(&lab.name), Err(OpenError::Missing(_))));
     assert!(Lab::take_down(&lab.name).unwrap().is_empty(), "a second time is no error");
+}
+
+/// The lab that this process shall make as a part of another test; `None` if it is no such part.
+fn told_by_another_test() -> Option<LabName> {
+    Some(std::env::var("PUNCTUAL_TEST_NAME").ok()?.parse().unwrap())
 }
 
 #[test]
@@ -133,11 +140,10 @@ fn what_others_made_is_left_alone() {
     assert!(matches!(Lab::open(&spec.name), Err(OpenError::Missing(_))));
 }
 
-/// Run by the next test in a process of its own, where a program is missing.
+/// The part of the next test that runs in a process of its own, where a program is missing.
 #[test]
-#[ignore = "a part of what_cannot_be_made_whole_is_taken_back"]
 fn fail_to_make_a_lab() {
-    let name = std::env::var("PUNCTUAL_TEST_NAME").unwrap().parse().unwrap();
+    let Some(name) = told_by_another_test() else { return };
     let error =
         Lab::up(&LabSpec::two_hosts(name, Some(BytesPerSecond::megabits(100)))).unwrap_err();
     assert!(matches!(error, UpError::Make { .. }), "{error}");
@@ -157,7 +163,7 @@ fn what_cannot_be_made_whole_is_taken_back() {
     std::os::unix::fs::symlink(ip.trim(), programs.path().join("ip")).unwrap();
     let name = name("back");
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "fail_to_make_a_lab"])
+        .args(["--exact", "fail_to_make_a_lab"])
         .env("PUNCTUAL_TEST_NAME", name.as_str())
         .env("PATH", programs.path())
         .output()
@@ -166,11 +172,10 @@ fn what_cannot_be_made_whole_is_taken_back() {
     assert!(Lab::take_down(&name).unwrap().is_empty());
 }
 
-/// Run by `a_crash_leaves_what_down_removes` in a process of its own, to be killed.
+/// The part of the next test that runs in a process of its own, to be killed.
 #[test]
-#[ignore = "a part of a_crash_leaves_what_down_removes"]
 fn hold_a_lab_and_wait() {
-    let name = std::env::var("PUNCTUAL_TEST_NAME").unwrap().parse().unwrap();
+    let Some(name) = told_by_another_test() else { return };
     let lab = Lab::up(&LabSpec::two_hosts(name, None)).unwrap();
     lab.tap("b", "tap0").unwrap();
     let _process: Process = lab.spawn("a", "sleeper", shell("exec sleep 600")).unwrap();
@@ -186,7 +191,7 @@ fn a_crash_leaves_what_down_removes() {
     let name = name("crash");
     let _guard = TakeDown(name.clone());
     let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "hold_a_lab_and_wait"])
+        .args(["--exact", "hold_a_lab_and_wait"])
         .env("PUNCTUAL_TEST_NAME", name.as_str())
         .stdout(Stdio::null())
         .spawn()
