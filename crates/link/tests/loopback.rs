@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -158,6 +158,41 @@ fn arrived_from(file: File, offset: u64) -> Vec<u8> {
     }
     sending.join().unwrap().unwrap();
     arrived
+}
+
+#[test]
+fn pages_can_be_given_and_taken_by_the_caller() {
+    let OneWay { mut sender, mut receiver, _others } = one_way();
+    let memory = pattern(300 * PAGE);
+    let mut arrived = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let raw = encoder().raw(PageRange::new(5, 305)).unwrap();
+            let give = |socket: BorrowedFd<'_>, done: Bytes, left: Bytes| {
+                let from = done.get() as usize;
+                let piece = &memory[from..from + left.get().min(10_000) as usize];
+                Ok(rustix::net::send(socket, piece, rustix::net::SendFlags::empty())?)
+            };
+            sender.send_raw_with(raw, give).unwrap();
+        });
+        match receiver.receive::<SourceMessage>(&layout()).unwrap() {
+            Incoming::RawPages(pages) => {
+                assert_eq!(pages.pages(), PageRange::new(5, 305));
+                let mut piece = [0; 7000];
+                let take = |socket: BorrowedFd<'_>, _, left: Bytes| {
+                    let piece = &mut piece[..left.get().min(7000) as usize];
+                    let (_, taken) =
+                        rustix::net::recv(socket, &mut *piece, rustix::net::RecvFlags::empty())?;
+                    arrived.extend_from_slice(&piece[..taken]);
+                    Ok(taken)
+                };
+                pages.take_with(take).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(arrived == memory);
+    assert_eq!(sender.sent().total(), receiver.received());
 }
 
 #[test]
