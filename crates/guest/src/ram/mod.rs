@@ -11,6 +11,8 @@ mod digest;
 mod error;
 mod populated;
 mod region;
+#[cfg(test)]
+pub(crate) mod tests;
 mod transfer;
 mod zero;
 

@@ -54,10 +54,6 @@ impl RegionFile {
         self.host_page
     }
 
-    pub(super) fn mapping(&self) -> Option<&Mapping> {
-        self.mapping.as_ref()
-    }
-
     pub(super) fn read(&self, offset: Bytes, into: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(into, offset.get())
     }
@@ -105,19 +101,15 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// The address of a place in the file, for the kernel to copy to or from.
-    pub(super) fn address(&self, offset: Bytes, length: usize) -> *mut u8 {
-        let offset = offset.get() as usize;
-        assert!(offset + length <= self.length, "bytes inside the region");
-        // SAFETY: checked to lie inside the mapping.
-        unsafe { self.start.as_ptr().add(offset) }
-    }
-
     fn write(&self, offset: Bytes, bytes: &[u8]) {
-        let to = self.address(offset, bytes.len());
-        // SAFETY: `to` is valid for as many bytes, no reference to them exists in this process,
+        let offset = offset.get() as usize;
+        assert!(offset + bytes.len() <= self.length, "bytes inside the region");
+        // SAFETY: checked to lie inside the mapping; no reference to it exists in this process,
         // and what another process writes there at the same time is bytes all the same.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
+        unsafe {
+            let to = self.start.as_ptr().add(offset);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
     }
 }
 

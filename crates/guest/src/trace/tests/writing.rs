@@ -192,3 +192,28 @@ fn ram_that_the_process_has_not_mapped_is_refused_by_name() {
     assert!(error.to_string().contains("`ram0`"), "{error}");
     assert!(matches!(error, TraceError::NotMapped { .. }), "{error}");
 }
+
+#[test]
+fn huge_pages_are_traced() {
+    let (ram, file) = match crate::ram::tests::huge_memory(8) {
+        Ok(made) => made,
+        Err(reason) => return println!("SKIP: {reason}"),
+    };
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let path = format!("/proc/{}/fd/{descriptor}", std::process::id());
+    let mut victim = Victim::start("writer", &path);
+    victim.order("write 0 1");
+    let mut tracer = Tracer::attach(victim.pid(), &ram).unwrap();
+    let mut collect = || {
+        let mut written = PageSet::empty(ram.layout().pages());
+        tracer.collect(&mut written).unwrap();
+        written.ranges().collect::<Vec<_>>()
+    };
+    assert_eq!(collect(), []);
+    victim.order("write 700 701");
+    victim.order("write 3 4");
+    assert_eq!(collect(), [run(0, 1024)], "two whole huge pages");
+    victim.order("again 2048 2049");
+    assert_eq!(collect(), [run(2048, 2560)]);
+    assert_eq!(collect(), []);
+}
