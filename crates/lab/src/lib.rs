@@ -2,12 +2,13 @@
 //!
 //! A [`Lab`] is made of network namespaces: hosts, each with a bridge for its guests, and a client,
 //! joined by links of stated rates. It knows nothing of the daemon or of migrations: it runs
-//! programs, and measures from outside.
+//! programs, and measures from outside. What puts daemons, guests and moves on it is the [`scene`].
 //!
 //! - [`LabSpec`], [`Lab`], [`Removed`]: made as a whole, removed as a whole, also after a crash;
 //! - [`Lab::exec`], [`Lab::spawn`], [`Lab::tap`]: programs and guests in a host;
 //! - [`client`]: what a client of a guest sees;
-//! - [`bandwidth`]: what a plain TCP stream moves between two hosts.
+//! - [`bandwidth`]: what a plain TCP stream moves between two hosts;
+//! - [`scene`], [`demo`]: daemons and guests in a lab, and the demonstration played on it.
 //!
 //! ```no_run
 //! use punctual_lab::{Lab, LabName, LabSpec};
@@ -23,6 +24,7 @@
 //! ```
 
 pub mod bandwidth;
+pub mod bench;
 pub mod client;
 pub mod demo;
 mod iproute;

@@ -1,4 +1,9 @@
 //! A link of a stated rate: HTB with a short queue behind it, at the sender's end of each cable.
+//!
+//! Seen on a machine with 2 processors (`cargo test -p punctual-lab --test link -- --nocapture`
+//! shows its like): one TCP stream gets 95 % of 100 Mbit/s and 96 % of 1 and 10 Gbit/s, the rest
+//! being headers; a 1 kHz beacon beside it, in the same queue, is held up by 4, 1.3 and 0.2 ms, and
+//! 99 % of its gaps are below 2.9, 1.7 and 1.4 ms. Four streams at 1 Gbit/s hold it up by 4 ms.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
