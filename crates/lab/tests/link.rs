@@ -15,7 +15,7 @@ use punctual_lab::client::BeaconReceiver;
 use punctual_lab::{HostSpec, Lab, LabSpec, Sharing, bandwidth};
 use punctual_units::{Bytes, BytesPerSecond};
 
-use support::{TestLab, name};
+use support::{TestLab, name, skip};
 
 /// What a link let through.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ fn iperf_measures_what_a_link_lets_through() {
     let rate = BytesPerSecond::megabits(500);
     let Some(lab) = TestLab::up("iperf", Some(rate)) else { return };
     if Command::new("iperf3").arg("--version").output().is_err() {
-        println!("SKIP: iperf3 is not installed");
+        skip("iperf3 is not installed");
         return;
     }
     let measured = bandwidth::measure(&lab, "a", "b", Duration::from_secs(1)).unwrap();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Write;
 use std::ops::Deref;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -59,21 +60,28 @@ pub(crate) fn name(test: &str) -> LabName {
 
 pub(crate) fn can_make_labs() -> bool {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIP: a lab needs root");
+        skip("a lab needs root");
         return false;
     }
     // A namespace without a name, that goes with the process.
     match Command::new("unshare").args(["--net", "ip", "link"]).output() {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
-            println!("SKIP: no network namespaces: {}", String::from_utf8_lossy(&output.stderr));
+            skip(&format!("no namespaces: {}", String::from_utf8_lossy(&output.stderr).trim()));
             false
         }
         Err(error) => {
-            println!("SKIP: cannot look for network namespaces: unshare: {error}");
+            skip(&format!("cannot look for network namespaces: unshare: {error}"));
             false
         }
     }
+}
+
+/// Says so past the test harness, which keeps what passing tests print to itself.
+pub(crate) fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
 }
 
 /// Asks until the answer is yes.
