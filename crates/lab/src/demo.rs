@@ -163,7 +163,8 @@ fn view(guest: &Guest, watched: Instant, begun: Instant, ended: Instant) -> Clie
         later - begun.saturating_duration_since(moment).as_secs_f64()
     };
     let gaps = guest.beacon.arrivals(|arrivals| arrivals.gaps(&(watched..ended)));
-    let arrivals = gaps.iter().map(|gap| (since(gap.to), gap.length().as_secs_f64() * 1e3)).collect();
+    let arrivals =
+        gaps.iter().map(|gap| (since(gap.to), gap.length().as_secs_f64() * 1e3)).collect();
     let baseline_gap = longest(guest, watched..begun).unwrap_or_default();
     ClientView { arrivals, baseline_gap }
 }
