@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use punctual_guest_protocol::Workload;
 use punctual_guest_protocol::control::Failure;
 
+/// How many failures the console shows: it is slow, and one shows as much as a thousand.
+const MOST_REPORTED: u64 = 10;
+
 /// Counters that every thread of the guest shares.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -42,7 +45,9 @@ impl Progress {
 
     /// Counts a wrong byte, and says so on the console; the first one is kept.
     pub(crate) fn report(&self, failure: Failure) {
-        println!("punctual: CHECK FAILED: {failure}");
+        if self.check_failures() < MOST_REPORTED {
+            println!("punctual: CHECK FAILED: {failure}");
+        }
         self.count_failure();
         let mut first = self.first_failure.lock().unwrap_or_else(|broken| broken.into_inner());
         first.get_or_insert(failure);

@@ -82,7 +82,7 @@ impl Reader {
 
     fn read_next(&mut self) -> Result<(), Failure> {
         let buffer = (self.turn % BUFFERS as u64) as usize;
-        self.check_buffer(buffer)?;
+        self.settle(buffer)?;
         let reads = (self.disk.length / self.read_size as u64).max(1);
         let position = self.turn % reads * self.read_size as u64;
         self.held[buffer] = None;
@@ -99,7 +99,7 @@ impl Reader {
         }
         self.held[buffer] = Some(position);
         self.turn += 1;
-        self.check_buffer(buffer)?;
+        self.settle(buffer)?;
         self.bytes_checked += self.read_size as u64;
         Ok(())
     }
@@ -122,6 +122,15 @@ impl Reader {
         Ok(())
     }
 
+    /// Checks a buffer; one with a wrong byte is reported once and then forgotten.
+    fn settle(&mut self, buffer: usize) -> Result<(), Failure> {
+        let result = self.check_buffer(buffer);
+        if result.is_err() {
+            self.held[buffer] = None;
+        }
+        result
+    }
+
     fn check_buffer(&self, buffer: usize) -> Result<(), Failure> {
         let Some(position) = self.held[buffer] else { return Ok(()) };
         let start = buffer * self.read_size;
@@ -138,8 +147,7 @@ impl Reader {
 
 impl Work for Reader {
     /// A unit is a block of 4 KiB.
-    fn work(&mut self, _: &mut Set, units: u64, now: Duration) -> Result<u64, Failure> {
-        let _ = now;
+    fn work(&mut self, _: &mut Set, units: u64, _: Duration) -> Result<u64, Failure> {
         self.due = (self.due + units).min(8 * self.blocks_per_read());
         let mut done = 0;
         while self.due >= self.blocks_per_read() {
@@ -157,5 +165,65 @@ impl Work for Reader {
 
     fn disk_bytes_checked(&self) -> u64 {
         self.bytes_checked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const SEED: u64 = 4;
+    const BLOCKS: u64 = 64;
+
+    /// A disk in a file: direct reads need a block device, so both handles are buffered.
+    fn reader(content: &[u8]) -> Reader {
+        let path =
+            std::env::temp_dir().join(format!("punctual-reader-{:?}", std::thread::current().id()));
+        File::create(&path).unwrap().write_all(content).unwrap();
+        let open = || File::open(&path).unwrap();
+        let disk = Disk { direct: open(), buffered: open(), length: content.len() as u64 };
+        std::fs::remove_file(&path).unwrap();
+        let options = Options { seed: SEED, read_size: 4 << 12, ..Options::default() };
+        Reader::new(disk, &options).unwrap()
+    }
+
+    fn disk_content() -> Vec<u8> {
+        let mut content = vec![0; BLOCKS as usize * PAGE];
+        Pattern::new(SEED).fill(0, &mut content);
+        content
+    }
+
+    fn read_all(reader: &mut Reader, blocks: u64) -> Result<u64, Failure> {
+        let mut set = Set::new(0, Pattern::new(0)).unwrap();
+        (0..blocks).try_fold(0, |sum, _| Ok(sum + reader.work(&mut set, 1, Duration::ZERO)?))
+    }
+
+    #[test]
+    fn a_sound_disk_is_read_again_and_again() {
+        let mut reader = reader(&disk_content());
+        assert_eq!(read_all(&mut reader, 3 * BLOCKS), Ok(3 * BLOCKS));
+        assert_eq!(reader.disk_bytes_checked(), 3 * BLOCKS * PAGE as u64);
+        assert!(reader.check().is_ok());
+    }
+
+    #[test]
+    fn a_wrong_byte_on_the_disk_is_found_and_reading_goes_on() {
+        let mut content = disk_content();
+        content[9 * PAGE + 33] ^= 1;
+        let mut reader = reader(&content);
+        let failure = read_all(&mut reader, BLOCKS).unwrap_err();
+        assert_eq!((failure.place, failure.page, failure.offset), (Place::Disk, 9, 33));
+        assert_eq!(read_all(&mut reader, 40), Ok(40));
+    }
+
+    #[test]
+    fn a_read_that_is_lost_after_its_check_is_found() {
+        let mut reader = reader(&disk_content());
+        assert!(read_all(&mut reader, BLOCKS).is_ok());
+        reader.buffers.bytes_mut()[5 * PAGE] ^= 1;
+        assert_eq!(reader.check().unwrap_err().page, 5);
+        assert_eq!(read_all(&mut reader, BLOCKS).unwrap_err().page, 5);
     }
 }
