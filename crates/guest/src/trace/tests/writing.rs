@@ -217,3 +217,52 @@ fn huge_pages_are_traced() {
     assert_eq!(collect(), [run(2048, 2560)]);
     assert_eq!(collect(), []);
 }
+
+/// A tmpfs of transparent huge pages, unmounted at the end of the test.
+struct HugeMount(tempfile::TempDir);
+
+impl HugeMount {
+    fn new() -> Result<Self, String> {
+        use nix::mount::{MsFlags, mount};
+        let directory = tempfile::tempdir().unwrap();
+        let options = Some("huge=always,size=64m");
+        mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), options)
+            .map_err(|error| format!("a tmpfs with huge=always cannot be mounted: {error}"))?;
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for HugeMount {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn transparent_huge_pages_are_traced_page_by_page() {
+    let mount = match HugeMount::new() {
+        Ok(mount) => mount,
+        Err(reason) => return println!("SKIP: {reason}"),
+    };
+    let path = mount.0.path().join("ram");
+    let ram = create(&path, PAGES);
+    let mut victim = Victim::start("writer", path.to_str().unwrap());
+    victim.order("write 0 2048");
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", victim.pid().as_raw_pid())).unwrap();
+    let huge = |line: &&str| line.starts_with("ShmemPmdMapped:") && !line.contains(" 0 kB");
+    if smaps.lines().filter(huge).count() == 0 {
+        return println!("SKIP: the kernel gave no huge pages");
+    }
+    let mut tracer = Tracer::attach(victim.pid(), &ram).unwrap();
+    let mut collect = || {
+        let mut written = PageSet::empty(ram.layout().pages());
+        tracer.collect(&mut written).unwrap();
+        written.ranges().collect::<Vec<_>>()
+    };
+    assert_eq!(collect(), []);
+    victim.order("write 700 701");
+    assert_eq!(collect(), [run(700, 701)]);
+    victim.order("again 1600 1700");
+    assert_eq!(collect(), [run(1600, 1700)]);
+    assert_eq!(collect(), []);
+}
