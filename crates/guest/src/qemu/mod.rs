@@ -18,6 +18,7 @@ mod device_state;
 mod launch;
 mod machine;
 pub mod migration;
+pub mod movable;
 mod plan;
 mod process;
 pub mod qmp;

@@ -119,6 +119,7 @@ impl Source {
     /// Waits until the processors stand and the disks are quiet: QEMU stops the machine, ends and
     /// flushes all requests to disks, and only then comes to `pre-switchover`
     /// (`migration_completion` in QEMU's `migration/migration.c`, `do_vm_stop` in `system/cpus.c`).
+    /// Of the time between, 1 ms is a fixed wait of QEMU's (`migration_maybe_pause`).
     fn wait_stopped(&self, mark: Mark) -> Result<Instant, Box<dyn Error + Send + Sync>> {
         let wanted = |event: &Event| migration::reached(event, &["pre-switchover"]);
         let held = self.qmp().wait_event(mark, Instant::now() + STOP, "stop", wanted)?;
@@ -191,8 +192,7 @@ impl SourceMachine for Source {
     }
 
     fn surrender(self: Box<Self>) -> Box<dyn Surrendered> {
-        // The tracer ends here: what the machine still writes is of no interest.
-        Box::new(Moved { machine: self.machine, ram: self.ram })
+        Box::new(Moved { machine: self.machine, ram: self.ram, _tracer: self.tracer })
     }
 }
 
@@ -200,6 +200,8 @@ impl SourceMachine for Source {
 struct Moved {
     machine: Machine,
     ram: Arc<Ram>,
+    /// Ending it takes a millisecond or two, which the handover does not have.
+    _tracer: Option<Tracer>,
 }
 
 impl Surrendered for Moved {

@@ -17,7 +17,7 @@ fn it_resumes_from_every_state() {
         let mut here = source(run(&bare_metal_spec(kind, host.runtime.path()), &host));
         let log = host.serial_log("bare");
         let before = migration::capabilities(here.machine().qmp()).unwrap();
-        let mut check = |here: &mut Source, state: &str| {
+        let check = |here: &mut Source, state: &str| {
             here.resume().unwrap();
             wait_growth(&log);
             let after = migration::capabilities(here.machine().qmp()).unwrap();
