@@ -107,6 +107,14 @@ pub enum MessageError {
 ///
 /// # Errors
 /// It is longer than [`Kind::limit`]. `payload` is as before then.
+///
+/// ```
+/// # use punctual_wire::{SourceMessage, decode, encode};
+/// let mut payload = Vec::new();
+/// encode(&SourceMessage::RoundEnd { round: 3 }, &mut payload)?;
+/// assert_eq!(decode::<SourceMessage>(&payload)?, SourceMessage::RoundEnd { round: 3 });
+/// # Ok::<(), punctual_wire::MessageError>(())
+/// ```
 pub fn encode<M: Message>(message: &M, payload: &mut Vec<u8>) -> Result<(), MessageError> {
     let before = payload.len();
     let written = postcard::to_io(message, &mut *payload).map(|_| ());

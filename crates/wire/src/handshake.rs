@@ -82,6 +82,13 @@ impl Versions {
     ///
     /// # Errors
     /// There is none.
+    ///
+    /// ```
+    /// # use punctual_wire::{Version, Versions};
+    /// let mine = Versions::new(Version(1), Version(3)).expect("a range");
+    /// let theirs = Versions::new(Version(2), Version(5)).expect("a range");
+    /// assert_eq!(mine.agree(theirs), Ok(Version(3)));
+    /// ```
     pub fn agree(self, theirs: Self) -> Result<Version, NoCommonVersion> {
         let newest = self.newest.min(theirs.newest);
         let common = newest >= self.oldest && newest >= theirs.oldest;

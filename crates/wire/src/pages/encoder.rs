@@ -24,6 +24,33 @@ const MOST_ADDED: usize = CHUNK_PAGES * (PAGE + 96);
 ///
 /// Fingerprints are keyed BLAKE3 cut to 128 bits, with a key that nobody else knows: a guest can
 /// make no two blocks that look the same, and by chance none will in the age of the universe.
+///
+/// ```
+/// # use std::convert::Infallible;
+/// # use punctual_units::{Bytes, MemoryLayout, PageRange, Pages, Region};
+/// # use punctual_wire::pages::Encoder;
+/// let layout = MemoryLayout::new(vec![Region { name: "ram0".into(), size: Bytes::mib(1) }])?;
+/// let mut encoder = Encoder::new(layout, [0; 32], Bytes::mib(1)); // a real key is random
+/// let mut memory = vec![0; 1 << 20];
+/// memory[..4096].fill(7);
+///
+/// let mut payloads = Vec::new();
+/// let encoded = encoder.encode::<Infallible>(
+///     [PageRange::new(0, 256)],
+///     |pages, copies| {
+///         let start = pages.start.0 as usize * 4096;
+///         copies.copy_from_slice(&memory[start..start + copies.len()]);
+///         Ok(())
+///     },
+///     |payload| {
+///         payloads.push(payload.to_vec());
+///         Ok(())
+///     },
+/// )?;
+/// assert_eq!((encoded.whole, encoded.elided), (Pages::new(1), Pages::new(255)));
+/// assert!(payloads.concat().len() < 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Encoder {
     layout: MemoryLayout,
     known: Known,
