@@ -13,9 +13,10 @@ use crate::{LinkError, LinkFault, Timeouts};
 
 /// How much that has not been sent yet may lie in the socket, in bytes.
 ///
-/// What lies there delays what comes next, above all the last pages after the stop: at 1 Gbit/s
-/// 2 ms. What is on its way is not counted, so that long links are filled all the same. Less than
-/// this costs throughput where 10 Gbit/s and more are possible.
+/// What lies there delays what comes next, above all the last pages after the stop. Seen on a veth
+/// pair with HTB at 1 Gbit/s: 0.4 MB queued (3 ms) at 945 Mbit/s of payload; without this limit
+/// 2.3 MB (19 ms) and no more throughput; with half of it 893 Mbit/s. What is on its way is not
+/// counted, so that long links are filled all the same.
 const NOT_SENT: libc::c_int = 256 << 10;
 
 /// One end of a connection, shared by everything that uses it.
