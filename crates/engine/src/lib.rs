@@ -1,5 +1,6 @@
 //! The move of a machine: what each side does when, and the drivers that carry it out.
 //!
+//! - [`emigrate`], [`immigrate`]: move a machine away, take one in;
 //! - [`source`], [`destination`]: the two sides, pure: `step(state, event) → (state, effects)`;
 //! - [`Request`]: what is asked of a move; [`rule`]: when to stop, to go on and to give up;
 //! - [`Report`]: what a move promised and what it took;
@@ -8,6 +9,7 @@
 
 mod course;
 pub mod destination;
+mod driver;
 pub mod journal;
 mod meter;
 mod probe;
@@ -20,6 +22,10 @@ pub mod rule;
 mod simulation;
 pub mod source;
 
+pub use driver::{
+    Admission, Cancel, Connection, Emigration, Held, Immigration, Start, StartError, Unanswered,
+    emigrate, immigrate,
+};
 pub use journal::{Entry, Journal, JournalError};
 pub use progress::{Observer, Phase, Progress};
 pub use report::Report;

@@ -87,6 +87,13 @@ impl Holding {
         Next::Hold(Box::new(Self { context, state }), vec![Effect::Say(offer)])
     }
 
+    /// A move that ends before it has begun.
+    #[must_use]
+    pub fn not_begun(offer: Offer, request: Request, why: Why) -> Next {
+        let context = Context::new(offer, request);
+        Next::Stayed(Box::new(context.stayed(Duration::ZERO, why, None, false)))
+    }
+
     /// Takes in what happened `at` this time since the beginning.
     #[must_use]
     pub fn step(mut self, at: Duration, event: Event) -> Next {

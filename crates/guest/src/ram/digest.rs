@@ -15,6 +15,12 @@ use super::{Ram, RamIoError, is_zero};
 pub struct RamDigest(u128);
 
 impl RamDigest {
+    /// The bare number, as it travels.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+
     /// The digest with the content of one more page, or of several in order, in it.
     #[must_use]
     pub fn with(self, first: PageIndex, content: &[u8]) -> Self {
