@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use punctual_units::{BytesPerSecond, parse};
+use punctual_lab::bench::Contender;
+use punctual_units::{Bytes, BytesPerSecond, parse};
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -71,9 +72,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Lab(Lab),
     /// Show a live migration of a Linux guest between two hosts of a lab
-    Demo,
-    /// Compare with QEMU's own migration
-    Bench,
+    Demo(Demo),
+    /// Compare with QEMU's own migration, or with other peers, in one run
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -205,6 +207,102 @@ pub(crate) struct LabUp {
     /// Only make the network; start no daemons
     #[arg(long)]
     pub(crate) no_daemons: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The rate of the hosts' links
+    #[arg(long, default_value = "1Gbit", value_name = "RATE")]
+    pub(crate) rate: BytesPerSecond,
+    /// The longest interruption
+    #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = time)]
+    pub(crate) downtime: Duration,
+    /// Give up after this time
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    pub(crate) within: Duration,
+    /// Do not compare digests of the RAM, which makes the interruption shorter
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// What the guest does besides streaming to the client: page writes a second over 64 MiB
+    #[arg(long, default_value_t = 2000, value_name = "NUMBER")]
+    pub(crate) writes: u64,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
+    /// Where the page with the plots is written
+    #[arg(long, default_value = "report.html", value_name = "FILE")]
+    pub(crate) report: PathBuf,
+}
+
+/// What runs the guests of a demonstration or a benchmark.
+#[derive(Debug, Args)]
+pub(crate) struct GuestChoice {
+    /// The QEMU that runs the guest [default: the installed one]
+    #[arg(long, value_enum)]
+    pub(crate) qemu: Option<QemuSeries>,
+}
+
+/// A series of QEMU that `make setup` provides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QemuSeries {
+    /// Of Debian 12
+    #[value(name = "7.2")]
+    Seven,
+    /// Of Debian 13, or the backports of Debian 12
+    #[value(name = "10")]
+    Ten,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The same guest over the same link, moved by Punctual and by QEMU's own modes, in turn
+    Migrate(BenchMigrate),
+    /// RAM over an unshaped link, beside one stream of iperf3
+    Throughput {
+        /// How often
+        #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+        repetitions: usize,
+        /// The guest's RAM that holds something
+        #[arg(long, default_value = "2GiB", value_name = "SIZE")]
+        memory: Bytes,
+    },
+    /// What tracing alone costs a guest that writes
+    Tracing {
+        /// How often
+        #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+        repetitions: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchMigrate {
+    /// The rate of the hosts' links, or `none`
+    #[arg(long, default_value = "1Gbit", value_name = "RATE", value_parser = link_rate)]
+    pub(crate) rate: LinkRate,
+    /// The downtime that each mover is told
+    #[arg(long, default_value = "30ms", value_name = "TIME", value_parser = time)]
+    pub(crate) downtime: Duration,
+    /// A move that takes longer counts as lost
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    pub(crate) within: Duration,
+    /// How often each mover moves each guest
+    #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+    pub(crate) repetitions: usize,
+    /// What the guest does: single-byte writes a second over 64 MiB; 0 is idle
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 2000, 20000], value_name = "NUMBER,…")]
+    pub(crate) writes: Vec<u64>,
+    /// Who moves it [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
+    pub(crate) contenders: Vec<Contender>,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
+}
+
+fn contender(text: &str) -> Result<Contender, String> {
+    let named = Contender::ALL.into_iter().find(|contender| contender.name() == text);
+    named.ok_or_else(|| {
+        let names: Vec<_> = Contender::ALL.iter().map(|contender| contender.name()).collect();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 /// The rate of a link; `None` leaves it unshaped.

@@ -7,6 +7,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use punctual_engine::report::{Ending, Report};
 use punctual_host::api::{MachineDetails, MachineSummary};
+use punctual_lab::bench::{Bench, Figures, Summary};
+use punctual_lab::demo::Demo;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -124,6 +126,66 @@ pub(crate) fn report(report: &Report) -> Table {
         let column = table.column_mut(number).expect("the table has three columns");
         column.set_cell_alignment(CellAlignment::Right);
     }
+    table
+}
+
+/// What a demonstration promised and showed.
+pub(crate) fn demo(demo: &Demo) -> Table {
+    let mut table = report(&demo.report);
+    let gap = demo.report.measured.client_gap;
+    let gap = gap.map_or_else(|| "not heard".to_owned(), milliseconds);
+    table.add_row(["client's longest silence", "", &gap]);
+    table.add_row(["  without a move", "", &milliseconds(demo.client.baseline_gap)]);
+    let stream = if demo.stream_broke.is_none() { "unbroken" } else { "BROKEN" };
+    table.add_row(["client's TCP stream", "unbroken", stream]);
+    let check = match &demo.check.wrong {
+        None => format!("{} pages right", demo.check.pages_checked),
+        Some(_) => "WRONG BYTE".to_owned(),
+    };
+    table.add_row(["guest's own check", "all right", &check]);
+    table
+}
+
+/// A comparison of movers, medians first, the worst in brackets, then the ratios to QEMU's best.
+pub(crate) fn bench(outcome: &Bench, summary: &Summary) -> Table {
+    let mut table = plain();
+    table.set_header([
+        "LOAD",
+        "MOVER",
+        "LOST",
+        "GAP ms (worst)",
+        "BASE ms",
+        "TOTAL s",
+        "MB",
+        "WORK LOST s",
+        "GAP ×",
+        "TOTAL ×",
+        "MB ×",
+        "LOST WORK ×",
+    ]);
+    for row in &summary.rows {
+        let figure = |of: fn(&Figures) -> String| row.figures.as_ref().map_or("-".to_owned(), of);
+        let ratio = |index: usize| {
+            row.ratios[index].map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+        };
+        table.add_row([
+            row.load.to_string(),
+            row.contender.to_string(),
+            format!("{}/{}", row.lost, row.moves),
+            figure(|figures| format!("{:.1} ({:.1})", figures.gap_ms.median, figures.gap_ms.most)),
+            figure(|figures| format!("{:.1}", figures.baseline_gap_ms.median)),
+            figure(|figures| format!("{:.2}", figures.total_s.median)),
+            figure(|figures| format!("{:.1}", figures.bytes.median / 1e6)),
+            figure(|figures| format!("{:.2}", figures.work_lost_s.median)),
+            ratio(0),
+            ratio(1),
+            ratio(2),
+            ratio(3),
+        ]);
+    }
+    let rate = outcome.rate.map_or_else(|| "unshaped".to_owned(), |rate| rate.to_string());
+    let about = format!("{} ms asked, {rate}, QEMU {}", outcome.downtime_ms, outcome.qemu);
+    table.add_row([about.as_str()]);
     table
 }
 

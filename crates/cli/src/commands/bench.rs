@@ -1,10 +1,73 @@
 //! `punctual bench`
 
 use std::process::ExitCode;
+use std::time::Instant;
 
-use crate::arguments::Global;
+use punctual_lab::bench::{
+    Bench as Outcome, BenchSpec, Contender, Load, Summary, Trial, run as compare,
+};
+use serde::Serialize;
+
+use super::demo::chosen;
+use crate::arguments::{Bench as Said, BenchMigrate, Global};
 use crate::failure::Failure;
+use crate::output;
 
-pub(super) fn run(_global: &Global) -> Result<ExitCode, Failure> {
-    Err(Failure::failed("the benchmark is not built in yet", ""))
+pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
+    match said {
+        Said::Migrate(said) => migrate(global, said),
+        Said::Throughput { .. } | Said::Tracing { .. } => Err(Failure::failed("not here yet", "")),
+    }
+}
+
+/// What `--json` prints: every move, and the medians side by side.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    summary: &'a Summary,
+}
+
+fn migrate(global: &Global, said: BenchMigrate) -> Result<ExitCode, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::failed(error, ""))?;
+    let load = |writes| if writes == 0 { Load::Idle } else { Load::Writes(writes) };
+    let mut contenders = said.contenders;
+    if contenders.is_empty() {
+        contenders = Contender::ALL.to_vec();
+    }
+    let spec = BenchSpec {
+        lab: "bench".parse().expect("bench is a name"),
+        rate: said.rate.0,
+        downtime: said.downtime,
+        within: said.within,
+        qemu: chosen(&said.guest)?,
+        loads: said.writes.into_iter().map(load).collect(),
+        contenders,
+        repetitions: said.repetitions,
+    };
+    let (begun, mut done) = (Instant::now(), 0);
+    let outcome = compare(&spec, &program, |trial| {
+        done += 1;
+        let left = begun.elapsed() / done * (spec.moves() as u32 - done);
+        eprintln!(
+            "{done:>3}/{}  {}  ETA {}",
+            spec.moves(),
+            in_a_line(trial),
+            output::seconds(left)
+        );
+    });
+    let outcome = outcome.map_err(|error| Failure::failed(error, ""))?;
+    let summary = outcome.summary();
+    if global.json {
+        output::json(&Printed { outcome: &outcome, summary: &summary })?;
+    } else {
+        output::line(output::bench(&outcome, &summary))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn in_a_line(trial: &Trial) -> String {
+    let Trial { contender, load, gap_ms, total_s, bytes, .. } = trial;
+    let lost = trial.lost.as_ref().map(|why| format!("  LOST: {why}")).unwrap_or_default();
+    format!("{load:14} {contender:18} gap {gap_ms:6.1} ms  total {total_s:5.2} s  {bytes}{lost}")
 }

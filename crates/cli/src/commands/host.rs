@@ -13,7 +13,11 @@ use crate::failure::Failure;
 
 pub(super) fn run(global: &Global, said: Host) -> Result<ExitCode, Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
     let config = config(global, said);
     let hypervisor = Box::new(QemuHypervisor::new(&config));
     let daemon = Daemon::start(config, hypervisor).map_err(failure)?;

@@ -1,20 +1,13 @@
 //! `punctual lab`
 
-use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use punctual_lab::{HostSpec, Lab, LabHost, LabName, LabSpec, Process, Sharing};
+use punctual_lab::scene::start_daemon;
+use punctual_lab::{HostSpec, Lab, LabHost, LabName, LabSpec, Sharing};
 
 use crate::arguments::{Global, Lab as Said, LabUp};
 use crate::failure::Failure;
 use crate::output;
-
-/// The port of each host's daemon.
-const PORT: u16 = 7070;
-/// A daemon that has not opened its socket by then never will.
-const START: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
     match said {
@@ -50,39 +43,17 @@ fn up(global: &Global, said: LabUp) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts this very program as the daemon of each host, and waits until each answers.
+/// Starts this very program as the daemon of each host.
 fn start_daemons(lab: &Lab) -> Result<(), Failure> {
-    let hosts = lab.hosts();
-    let daemons: Result<Vec<_>, _> = hosts.iter().map(|host| start_daemon(lab, host)).collect();
-    hosts.iter().zip(&daemons?).try_for_each(|(host, daemon)| wait_for(host, daemon))
-}
-
-fn start_daemon(lab: &Lab, host: &LabHost) -> Result<Process, Failure> {
     let program = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(program);
-    command.args(["host", "--name", host.name.as_str()]);
-    command.args(["--listen", &format!("{}:{PORT}", host.address)]);
-    command.arg("--socket").arg(&host.socket);
-    command.arg("--runtime-dir").arg(host.run_dir.join("daemon"));
-    command.arg("--state-dir").arg(host.run_dir.join("state"));
-    command.arg("--ram-dir").arg(&host.ram_dir);
-    for peer in lab.hosts().iter().filter(|peer| peer.name != host.name) {
-        command.args(["--peer", &format!("{}={}:{PORT}", peer.name, peer.address)]);
-    }
-    lab.spawn(host.name.as_str(), "punctual", command).map_err(failed)
-}
-
-fn wait_for(host: &LabHost, daemon: &Process) -> Result<(), Failure> {
-    let deadline = Instant::now() + START;
-    while let Err(error) = UnixStream::connect(&host.socket) {
-        if !daemon.is_running() || Instant::now() > deadline {
-            let log = daemon.record().log.display();
-            return Err(Failure::failed(
-                format!("the daemon of host {} does not answer: {error}", host.name),
-                format!("see {log}; then `punctual lab down` removes the lab"),
-            ));
-        }
-        thread::sleep(Duration::from_millis(5));
+    for host in lab.hosts() {
+        start_daemon(lab, host.name.as_str(), &program).map_err(|error| {
+            let name = &lab.state().name;
+            Failure::failed(
+                error,
+                format!("then `punctual lab down --name {name}` removes the lab"),
+            )
+        })?;
     }
     Ok(())
 }
