@@ -288,17 +288,15 @@ where
     fn load(&mut self) -> Event {
         let begin = Instant::now();
         let state = self.shared.take_device_state();
-        let loaded =
-            self.machine().device_state().map_err(|error| told(&error)).and_then(|mut into| {
-                into.write_all(&state)
-                    .and_then(|()| into.flush())
-                    .map_err(|error| format!("writing the device state: {error}"))
-            });
-        // The machine itself knows best why it took no more.
-        let waited = self.machine().wait_loaded(LOADING).map_err(|error| told(&error));
-        match waited.and(loaded) {
-            Ok(()) => Event::Loaded { took: begin.elapsed() },
-            Err(reason) => Event::Failed(reason),
+        let written = match self.machine().device_state() {
+            Ok(mut into) => into.write_all(&state).and_then(|()| into.flush()),
+            Err(error) => return Event::Failed(told(&error)),
+        };
+        // If it did not take all of its state, the machine itself knows best why.
+        match (self.machine().wait_loaded(LOADING), written) {
+            (Ok(()), Ok(())) => Event::Loaded { took: begin.elapsed() },
+            (Err(error), _) => Event::Failed(told(&error)),
+            (Ok(()), Err(error)) => Event::Failed(format!("writing the device state: {error}")),
         }
     }
 

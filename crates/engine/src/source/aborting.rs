@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use super::context::Context;
 use super::event::{Event, Why};
 use super::phases::{State, Transition};
 
@@ -8,9 +11,12 @@ pub(super) struct Aborting {
 }
 
 impl Aborting {
-    pub(super) fn step(self, event: Event) -> Transition {
+    pub(super) fn step(self, context: &mut Context, at: Duration, event: Event) -> Transition {
         let resume_failed = match event {
-            Event::Resumed => None,
+            Event::Resumed => {
+                context.course.running(at);
+                None
+            }
             Event::MachineFailed(reason) => Some(reason),
             _ => return Transition::To(State::Aborting(self), vec![]),
         };

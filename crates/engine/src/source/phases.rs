@@ -77,7 +77,7 @@ impl State {
             Self::Final(state) => state.step(context, at, event),
             Self::HandingOver(state) => state.step(context, at, event),
             Self::Committing(state) => state.step(context, at, event),
-            Self::Aborting(state) => state.step(event),
+            Self::Aborting(state) => state.step(context, at, event),
         }
     }
 
