@@ -2,6 +2,7 @@
 //! and says so.
 
 mod bench;
+mod contract;
 mod describe;
 mod handover;
 mod recover;
