@@ -24,9 +24,12 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).expect("results are JSON"))
 }
 
-/// Prints text and the end of its line.
+/// Prints text and the end of its line; blanks at the ends of lines, as tables have, are left out.
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{text}")
+    let mut output = io::stdout().lock();
+    let text = text.to_string();
+    text.lines()
+        .try_for_each(|line| writeln!(output, "{}", line.trim_end()))
         .map_err(|error| Failure::failed(format!("cannot write the result: {error}"), ""))
 }
 

@@ -22,13 +22,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use punctual_engine::{Progress, Report};
+use punctual_engine::{FixedCost, Progress, Report};
 use punctual_units::{Bytes, BytesPerSecond};
 use punctual_wire::{MigrationId, Refusal};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::costs::FixedCosts;
 
 /// What stands before every path.
 pub const VERSION: &str = "/v1";
@@ -47,7 +45,7 @@ pub struct HostFacts {
     /// RAM that new machines could have.
     pub free_memory: Bytes,
     /// What a handover is expected to cost beside the last pages.
-    pub fixed_costs: FixedCosts,
+    pub fixed_costs: FixedCost,
 }
 
 /// Another host.
@@ -69,10 +67,16 @@ pub enum MachineState {
     Paused,
     /// It is being started.
     Starting,
+    /// It is being ended.
+    Ending,
     /// It comes from another host and has not run here yet.
     Arriving,
     /// It runs and is being moved to another host.
     Leaving,
+    /// It belongs to another host, which has not been heard to run it.
+    Departed,
+    /// It is paused until the daemon is started again and knows from its journal whose it is.
+    Undecided,
     /// Its process is there, but does not answer.
     Silent,
     /// Its process has ended.
@@ -85,8 +89,11 @@ impl fmt::Display for MachineState {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Starting => "starting",
+            Self::Ending => "ending",
             Self::Arriving => "arriving",
             Self::Leaving => "leaving",
+            Self::Departed => "departed",
+            Self::Undecided => "undecided",
             Self::Silent => "silent",
             Self::Gone => "gone",
         })
@@ -191,6 +198,12 @@ pub struct Migration {
 }
 
 impl Migration {
+    /// One that has ended before it began.
+    pub(crate) fn ended(id: Id, request: &MigrateRequest, report: Report) -> Self {
+        let (machine, to) = (request.machine.clone(), request.to.clone());
+        Self { id, machine, to, progress: None, command_line: vec![], report: Some(report) }
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn has_ended(&self) -> bool {

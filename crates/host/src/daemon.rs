@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use punctual_link::{LinkError, Listener};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::arrivals;
 use crate::config::{ConfigError, Directories, HostConfig};
 use crate::host::Host;
 use crate::hypervisor::Hypervisor;
 use crate::journal::{Journal, LogError};
+use crate::recovery::recover;
 use crate::registry::{Registry, RegistryError};
 use crate::server;
 
@@ -42,6 +45,9 @@ pub enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// Its address.
+    #[error(transparent)]
+    Listen(#[from] LinkError),
     /// Its threads.
     #[error("the daemon cannot start its threads: {0}")]
     Runtime(#[source] io::Error),
@@ -51,6 +57,7 @@ pub enum DaemonError {
 pub struct Daemon {
     host: Arc<Host>,
     control: UnixListener,
+    listener: Arc<Listener>,
     runtime: Runtime,
     /// Held until the end.
     _directories: Directories,
@@ -65,8 +72,12 @@ impl Daemon {
         let directories = config.prepare()?;
         let registry = Registry::open(&config.machines())?;
         let journal = Journal::open(&config.journal())?;
+        let control = listen(&config.socket)?;
+        // Before the recovery: a port that is taken shall not leave half a daemon behind.
+        let listener = Arc::new(Listener::bind(&config.listen.to_string())?);
         let host = Arc::new(Host::new(config, hypervisor, registry, journal));
-        let control = listen(&host.config.socket)?;
+        recover(&host);
+        arrivals::serve(&host, &listener).map_err(DaemonError::Runtime)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(16)
             .thread_stack_size(512 << 10)
@@ -74,7 +85,7 @@ impl Daemon {
             .enable_all()
             .build()
             .map_err(DaemonError::Runtime)?;
-        Ok(Self { host, control, runtime, _directories: directories })
+        Ok(Self { host, control, listener, runtime, _directories: directories })
     }
 
     /// Serves until SIGTERM or SIGINT; then cancels what has not been committed and ends. The
@@ -95,7 +106,7 @@ impl Daemon {
     /// # Errors
     /// The control socket failed.
     pub fn serve_until(self, end: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let Self { host, control, runtime, _directories } = self;
+        let Self { host, control, listener, runtime, _directories } = self;
         let socket = host.config.socket.clone();
         let served = runtime.block_on(async {
             let listener = tokio::net::UnixListener::from_std(control)?;
@@ -108,6 +119,7 @@ impl Daemon {
                 () = async { end.await; farewell(&host).await } => Ok(()),
             }
         });
+        listener.close();
         runtime.shutdown_timeout(Duration::from_secs(1));
         // It fails where somebody has removed it.
         let _ = fs::remove_file(&socket);
@@ -120,7 +132,8 @@ async fn farewell(host: &Host) {
     notify(sd_notify::NotifyState::Stopping);
     tracing::info!("ending: migrations that are not committed are cancelled");
     let deadline = Instant::now() + FAREWELL;
-    while host.migrations().cancel_all() > 0 && Instant::now() < deadline {
+    host.arrivals.end();
+    while host.migrations().cancel_all() + host.arrivals.count() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // For the last lines of those who follow.

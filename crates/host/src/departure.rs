@@ -1,15 +1,188 @@
 //! Machines that leave this host.
-use std::sync::Arc;
 
-use crate::api::{MigrateRequest, Migration, Problem};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use punctual_engine::report::{Ending, Engine, Holder, Measured, Phases, Policy, Promised, Report};
+use punctual_engine::{Emigration, FixedCost, Request, emigrate};
+use punctual_guest::{SourceMachine, Surrendered};
+use punctual_link::{Link, Timeouts};
+use punctual_units::PageSet;
+use punctual_wire::{MigrationId, Offer};
+
+use crate::api::{MigrateRequest, Migration, Problem, ProblemKind};
 use crate::host::Host;
+use crate::hypervisor::Departure;
+use crate::migrations::Ticket;
+use crate::registry::{Record, Standing};
 
 impl Host {
-    /// Begins a migration, which goes on in a thread of its own.
+    /// Begins a migration, which goes on in a thread of its own. One that cannot be has a report
+    /// that says so at once.
     pub(crate) fn migrate(self: &Arc<Self>, request: MigrateRequest) -> Result<Migration, Problem> {
-        Err(Problem::failed(
-            format!("machine `{}`: migrations are not built in", request.machine),
-            "",
-        ))
+        let address = self.config.address_of(&request.to)?;
+        let id = MigrationId(rand::random());
+        let leaving = Standing::Leaving(id.into());
+        let at_home = |from| from == Standing::Resident;
+        let record = match self.registry.shift(&request.machine, at_home, leaving) {
+            Ok(record) => record,
+            Err(error) => match Problem::from(error) {
+                problem if problem.kind == ProblemKind::Refused => {
+                    let report = self.report_of(&request, Ending::Refused, &problem);
+                    return Ok(Migration::ended(id.into(), &request, report));
+                }
+                problem => return Err(problem),
+            },
+        };
+        let ticket = self.migrations().begin(id.into(), &request.machine, &request.to);
+        let migration = ticket.migration();
+        let host = Arc::clone(self);
+        let leaving = Leaving { host, id, record, request, address, ticket };
+        let thread = thread::Builder::new().name(format!("leave-{}", migration.machine));
+        thread.spawn(|| leaving.go()).map_err(|error| {
+            self.stand(&migration.machine, Standing::Resident);
+            Problem::failed(format!("no thread for the migration: {error}"), "raise the limits")
+        })?;
+        Ok(migration)
+    }
+
+    /// The report of an attempt that ended before the engine had it.
+    fn report_of(&self, request: &MigrateRequest, outcome: Ending, problem: &Problem) -> Report {
+        let reason = match problem.remedy.as_str() {
+            "" => problem.what.clone(),
+            remedy => format!("{}; {remedy}", problem.what),
+        };
+        Report {
+            machine: request.machine.clone(),
+            from: self.config.name.clone(),
+            to: request.to.clone(),
+            engine: Engine::default(),
+            policy: Policy::default(),
+            promised: Promised { downtime: request.downtime, total: request.within },
+            measured: Measured::default(),
+            ram_digest_equal: None,
+            outcome,
+            owner: Holder::Source,
+            reason,
+            samples: Vec::new(),
+        }
+    }
+}
+
+/// A migration in its own thread.
+struct Leaving {
+    host: Arc<Host>,
+    id: MigrationId,
+    record: Record,
+    request: MigrateRequest,
+    address: String,
+    ticket: Ticket,
+}
+
+impl Leaving {
+    fn go(self) {
+        let machine = &self.request.machine;
+        tracing::info!(machine, to = self.request.to, id = %self.ticket.migration().id, "leaves");
+        let report = self.attempt().unwrap_or_else(|(outcome, problem)| {
+            self.host.stand(machine, Standing::Resident);
+            self.host.report_of(&self.request, outcome, &problem)
+        });
+        let Report { outcome, owner, reason, .. } = &report;
+        tracing::info!(machine, ?outcome, ?owner, reason, "the migration has ended");
+        self.ticket.end(report);
+    }
+
+    fn attempt(&self) -> Result<Report, (Ending, Problem)> {
+        let refused = |refusals: Vec<_>| (Ending::Refused, Problem::from(&refusals[..]));
+        let failed = |error: &dyn std::error::Error| {
+            let what = format!("machine `{}`: {error}", self.request.machine);
+            (Ending::Failed, Problem::failed(what, ""))
+        };
+        let Departure { machine, description } =
+            self.host.hypervisor.depart(&self.record.name, &self.record.handle).map_err(refused)?;
+        let populated = machine.ram().populated().map_err(|error| failed(&error))?;
+        let offer = self.offer(&*machine, description, &populated);
+        let before = Instant::now();
+        let link = Link::connect(&self.address, &Timeouts::default()).map_err(|e| failed(&e))?;
+        // To connect takes one round trip, to agree on a version another.
+        let request = self.request(before.elapsed() / 2);
+        let Host { journal, .. } = &*self.host;
+        let cancel = self.ticket.cancel();
+        Ok(self.settle(emigrate(machine, link, offer, &request, journal, &self.ticket, cancel)))
+    }
+
+    fn offer(
+        &self,
+        machine: &dyn SourceMachine,
+        description: Vec<u8>,
+        populated: &PageSet,
+    ) -> Offer {
+        Offer {
+            migration: self.id,
+            machine: self.request.machine.clone(),
+            source: self.host.config.name.clone(),
+            source_address: self.host.config.advertise.clone(),
+            layout: machine.ram().layout().clone(),
+            populated: populated.len().bytes(),
+            description,
+            downtime: self.request.downtime,
+            bandwidth: self.request.bandwidth,
+            verify: self.request.verify,
+            dry_run: self.request.dry_run,
+        }
+    }
+
+    fn request(&self, round_trip: Duration) -> Request {
+        let costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        Request {
+            to: self.request.to.clone(),
+            within: self.request.within,
+            fixed: costs.expected(),
+            round_trip,
+        }
+    }
+
+    /// Does what follows from how the attempt ended.
+    fn settle(&self, ended: Emigration) -> Report {
+        match ended {
+            Emigration::Moved { report, surrendered } => {
+                self.let_go(&report, surrendered);
+                report
+            }
+            Emigration::Stayed { report, command_line, machine } => {
+                self.ticket.plan(command_line.unwrap_or_default());
+                drop(machine);
+                self.host.stand(&self.request.machine, Standing::Resident);
+                report
+            }
+            Emigration::Unknown { report, machine } => {
+                // It stays paused; the journal decides when the daemon is started again.
+                self.host.stand(&self.request.machine, Standing::Undecided(self.id.into()));
+                drop(machine);
+                report
+            }
+        }
+    }
+
+    fn let_go(&self, report: &Report, surrendered: Box<dyn Surrendered>) {
+        let name = &self.request.machine;
+        let departed = Standing::Departed(self.id.into());
+        if report.outcome != Ending::Completed {
+            // Nobody has said that it runs there. What is left here cannot run, but an operator
+            // may want to see it; it goes once the destination asks, or by `punctual stop`.
+            self.host.stand(name, departed);
+            return;
+        }
+        match surrendered.remove() {
+            Ok(()) => self.host.forget(name),
+            Err(error) => {
+                tracing::error!(machine = name, %error, "not all that was left could be removed");
+                self.host.stand(name, departed);
+            }
+        }
+        let Phases { stop, device_state, resume, .. } = report.measured.phases;
+        let mut costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        costs.add(FixedCost { stop, device_state, resume });
     }
 }

@@ -7,6 +7,7 @@ use punctual_units::Bytes;
 use crate::api::{
     AttachRequest, HostFacts, MachineDetails, MachineState, MachineSummary, Problem, RunRequest,
 };
+use crate::arrivals::Arrivals;
 use crate::config::HostConfig;
 use crate::costs::CostHistory;
 use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
@@ -21,6 +22,7 @@ pub(crate) struct Host {
     pub(crate) registry: Registry,
     pub(crate) journal: Journal,
     pub(crate) costs: Mutex<CostHistory>,
+    pub(crate) arrivals: Arc<Arrivals>,
     migrations: Arc<Migrations>,
 }
 
@@ -32,8 +34,8 @@ impl Host {
         journal: Journal,
     ) -> Self {
         let costs = Mutex::new(CostHistory::open(&config.costs()));
-        let migrations = Arc::default();
-        Self { config, hypervisor, registry, journal, costs, migrations }
+        let (arrivals, migrations) = (Arc::default(), Arc::default());
+        Self { config, hypervisor, registry, journal, costs, arrivals, migrations }
     }
 
     pub(crate) fn migrations(&self) -> &Arc<Migrations> {
@@ -78,7 +80,9 @@ impl Host {
         let started = self.hypervisor.run(&request.spec, &request.directory);
         let handle = started.inspect_err(|_| self.forget(&name))?;
         tracing::info!(machine = name, "started");
-        self.settle(name, handle)
+        let record = Record { name, standing: Standing::Resident, handle };
+        self.registry.put(record.clone())?;
+        Ok(self.summary(&record))
     }
 
     pub(crate) fn attach(&self, request: &AttachRequest) -> Result<MachineSummary, Problem> {
@@ -94,43 +98,29 @@ impl Host {
         Ok(self.summary(&record))
     }
 
-    /// Ends a machine, or forgets one that is gone.
+    /// Ends a machine, or removes what is left of one that is gone.
     pub(crate) fn stop(&self, name: &str) -> Result<MachineSummary, Problem> {
-        let record = self.resident(name)?;
-        let summary = self.summary(&record);
-        self.hypervisor.quit(name, &record.handle)?;
-        self.registry.remove(name)?;
+        let before = self.summary(&self.registry.get(name)?);
+        let may_end = |from| matches!(from, Standing::Resident | Standing::Departed(_));
+        let record = self.registry.shift(name, may_end, Standing::Ending)?;
+        self.discard(&record)?;
         tracing::info!(machine = name, "ended");
-        Ok(summary)
+        Ok(before)
     }
 
-    /// The record of a machine that is at home here and not on its way.
-    pub(crate) fn resident(&self, name: &str) -> Result<Record, Problem> {
-        let record = self.registry.get(name)?;
-        if self.migrations.of_machine(name).is_some() {
-            return Err(Problem::refused(
-                format!("machine `{name}`: a migration is under way"),
-                format!("wait for it (`punctual watch`), or `punctual cancel {name}`"),
-            ));
-        }
-        match record.standing {
-            Standing::Resident => Ok(record),
-            Standing::Starting => Err(Problem::refused(
-                format!("machine `{name}` is being started"),
-                "try again when it runs",
-            )),
-            Standing::Arriving(_) => Err(Problem::refused(
-                format!("machine `{name}` is arriving and has not run here yet"),
-                "cancel the migration at the host that it comes from, or wait for it",
-            )),
-        }
+    /// Removes all that is here of a machine, then its record.
+    pub(crate) fn discard(&self, record: &Record) -> Result<(), Problem> {
+        let handle = Some(&record.handle).filter(|handle| !handle.is_null());
+        self.hypervisor.discard(&record.name, handle)?;
+        Ok(self.registry.remove(&record.name)?)
     }
 
-    /// Notes that a machine is at home here.
-    pub(crate) fn settle(&self, name: String, handle: Handle) -> Result<MachineSummary, Problem> {
-        let record = Record { name, standing: Standing::Resident, handle };
-        self.registry.put(record.clone())?;
-        Ok(self.summary(&record))
+    /// Notes how a machine stands.
+    pub(crate) fn stand(&self, name: &str, standing: Standing) {
+        if let Err(error) = self.registry.shift(name, |_| true, standing) {
+            // The journal says the same when the daemon is started again.
+            tracing::error!(machine = name, %error, ?standing, "its record is out of date");
+        }
     }
 
     /// Drops the record of a machine that is not here. One that cannot be dropped is found, and
@@ -146,8 +136,11 @@ impl Host {
         let migration = self.migrations.of_machine(name);
         let state = match standing {
             Standing::Starting => MachineState::Starting,
+            Standing::Ending => MachineState::Ending,
             Standing::Arriving(_) => MachineState::Arriving,
-            Standing::Resident if migration.is_some() => MachineState::Leaving,
+            Standing::Departed(_) => MachineState::Departed,
+            Standing::Undecided(_) => MachineState::Undecided,
+            Standing::Leaving(_) => MachineState::Leaving,
             Standing::Resident => self.hypervisor.state(handle),
         };
         let Identity { pid, memory } = self.hypervisor.identity(handle);
@@ -165,11 +158,35 @@ pub(crate) fn free_memory() -> Bytes {
 
 impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Self {
-        match error {
+        match &error {
             RegistryError::Name(_) => Self::usage(error, ""),
             RegistryError::Taken(_) => Self::refused(error, ""),
             RegistryError::Unknown(_) => Self::unknown(error, ""),
+            RegistryError::Busy { name, standing } => {
+                Self::refused(&error, remedy(name, *standing))
+            }
             RegistryError::Io { .. } | RegistryError::Malformed { .. } => Self::failed(error, ""),
+        }
+    }
+}
+
+/// What to do about a machine that cannot be had now.
+fn remedy(name: &str, standing: Standing) -> String {
+    match standing {
+        Standing::Resident | Standing::Starting | Standing::Ending => {
+            "try again in a moment".to_owned()
+        }
+        Standing::Leaving(_) => {
+            format!("wait for it (`punctual watch`), or `punctual cancel {name}`")
+        }
+        Standing::Arriving(_) => {
+            "wait for it, or cancel its migration at the host that it comes from".to_owned()
+        }
+        Standing::Departed(_) => {
+            format!("see it there; `punctual stop {name}` removes what is left of it here")
+        }
+        Standing::Undecided(_) => {
+            "mend the disk that holds the journal, and start the daemon again".to_owned()
         }
     }
 }

@@ -18,6 +18,7 @@
 //! - [`hypervisor`]: what a daemon asks of whatever runs machines.
 
 pub mod api;
+mod arrivals;
 pub mod client;
 mod config;
 mod costs;
@@ -28,14 +29,14 @@ mod host;
 pub mod hypervisor;
 mod journal;
 mod migrations;
+mod recovery;
 mod registry;
 mod server;
 
 pub use config::{ConfigError, HostConfig};
-pub use costs::FixedCosts;
 pub use daemon::{Daemon, DaemonError};
-pub use journal::{Journal, LogError, Stage, Unfinished};
-pub use registry::RegistryError;
+pub use journal::{Journal, LogError, Stage};
+pub use registry::{RegistryError, Standing};
 
 /// The name of a daemon's control socket in its runtime directory.
 pub const CONTROL_SOCKET: &str = "control.sock";

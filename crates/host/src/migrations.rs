@@ -3,23 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use punctual_engine::{Observer, Progress, Report};
+use punctual_engine::{Cancel, Observer, Progress, Report};
 use tokio::sync::watch;
 
-use crate::api::{Id, Migration, Problem};
+use crate::api::{Id, Migration};
 
 /// How many ended migrations are remembered for those who ask.
 const REMEMBERED: usize = 64;
-
-/// Tells a migration to give up.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cancel(Arc<std::sync::atomic::AtomicBool>);
-
-impl Cancel {
-    pub(crate) fn cancel(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-    }
-}
 
 /// The migrations that this host is, or was, the source of.
 ///
@@ -54,24 +44,18 @@ impl Default for Migrations {
 }
 
 impl Migrations {
-    /// Enters a migration, unless its machine is already moving.
-    pub(crate) fn begin(
-        self: &Arc<Self>,
-        id: Id,
-        machine: &str,
-        to: &str,
-    ) -> Result<Ticket, Problem> {
-        let mut table = self.lock();
-        if let Some(other) = table.under_way(machine) {
-            return Err(Problem::refused(
-                format!("machine `{machine}`: another migration, to `{}`, is under way", other.to),
-                format!("wait for it (`punctual watch`), or `punctual cancel {machine}`"),
-            ));
-        }
-        let (machine, to) = (machine.to_owned(), to.to_owned());
-        let migration =
-            Migration { id, machine, to, progress: None, command_line: vec![], report: None };
+    /// Enters a migration.
+    pub(crate) fn begin(self: &Arc<Self>, id: Id, machine: &str, to: &str) -> Ticket {
+        let migration = Migration {
+            id,
+            machine: machine.to_owned(),
+            to: to.to_owned(),
+            progress: None,
+            command_line: vec![],
+            report: None,
+        };
         let cancel = Cancel::default();
+        let mut table = self.lock();
         table.begun += 1;
         let number = table.begun;
         table.entries.insert(number, Entry { migration, cancel: cancel.clone(), version: 0 });
@@ -79,7 +63,7 @@ impl Migrations {
         drop(table);
         let ticket = Ticket { migrations: Arc::clone(self), number, cancel };
         ticket.change(|_| ());
-        Ok(ticket)
+        ticket
     }
 
     pub(crate) fn all(&self) -> Vec<Migration> {
@@ -160,6 +144,13 @@ impl Ticket {
     /// What tells the engine to give up.
     pub(crate) fn cancel(&self) -> &Cancel {
         &self.cancel
+    }
+
+    /// The migration as it stands.
+    pub(crate) fn migration(&self) -> Migration {
+        let table = self.migrations.lock();
+        let entry = table.entries.get(&self.number).expect("what is under way is kept");
+        entry.migration.clone()
     }
 
     /// Notes the command line that the destination would use.

@@ -2,6 +2,7 @@
 //! knows them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,13 +28,36 @@ pub(crate) struct Record {
 /// Whether a machine is at home here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Standing {
+pub enum Standing {
     /// It is.
     Resident,
     /// It is being started; a crash may have left parts of it.
     Starting,
+    /// It is being ended; a crash may have left parts of it.
+    Ending,
+    /// It runs here, but may be gone by this migration.
+    Leaving(Id),
     /// It comes in by this migration and may have to be discarded.
     Arriving(Id),
+    /// It went by this migration, and the destination has not been heard to run it. What is left
+    /// here cannot run.
+    Departed(Id),
+    /// Whose it is by this migration is not known before the journal is read again.
+    Undecided(Id),
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resident => "is at home here",
+            Self::Starting => "is being started",
+            Self::Ending => "is being ended",
+            Self::Leaving(_) => "is not free: another migration is under way",
+            Self::Arriving(_) => "is arriving and has not run here yet",
+            Self::Departed(_) => "belongs to another host, to which it was moved",
+            Self::Undecided(_) => "is paused: it is not known whether its move was committed",
+        })
+    }
 }
 
 /// Why the registry could not be read or written.
@@ -50,6 +74,14 @@ pub enum RegistryError {
     /// There is no machine of that name.
     #[error("there is no machine called `{0}` on this host: `punctual list` shows those there are")]
     Unknown(String),
+    /// The machine is not in a position for what was asked.
+    #[error("machine `{name}` {standing}")]
+    Busy {
+        /// Its name.
+        name: String,
+        /// How it stands.
+        standing: Standing,
+    },
     /// A file could not be read or written.
     #[error("machine record {path}: {source}: check the state directory's disk and permissions")]
     Io {
@@ -104,6 +136,25 @@ impl Registry {
         self.write(&record)?;
         records.insert(record.name.clone(), record);
         Ok(())
+    }
+
+    /// Changes how a machine stands, if it stands as one of `from`; returns its new record.
+    pub(crate) fn shift(
+        &self,
+        name: &str,
+        from: impl FnOnce(Standing) -> bool,
+        to: Standing,
+    ) -> Result<Record, RegistryError> {
+        let mut records = self.lock();
+        let record =
+            records.get_mut(name).ok_or_else(|| RegistryError::Unknown(name.to_owned()))?;
+        if !from(record.standing) {
+            return Err(RegistryError::Busy { name: name.to_owned(), standing: record.standing });
+        }
+        let shifted = Record { standing: to, ..record.clone() };
+        self.write(&shifted)?;
+        *record = shifted.clone();
+        Ok(shifted)
     }
 
     /// Replaces the record of a machine, or adds it.
@@ -184,6 +235,9 @@ mod tests {
         registry.add(record("web")).unwrap();
         registry.add(record("mail.example")).unwrap();
         assert!(matches!(registry.add(record("web")), Err(RegistryError::Taken(_))));
+        registry.shift("web", |from| from == Standing::Resident, Standing::Ending).unwrap();
+        let busy = registry.shift("web", |from| from == Standing::Resident, Standing::Ending);
+        assert!(matches!(busy, Err(RegistryError::Busy { standing: Standing::Ending, .. })));
         registry.remove("web").unwrap();
         registry.remove("web").unwrap();
         let registry = Registry::open(directory.path()).unwrap();

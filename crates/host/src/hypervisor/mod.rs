@@ -89,12 +89,6 @@ pub trait Hypervisor: Send + Sync {
     /// The machine is gone or does not answer.
     fn examine(&self, handle: &Handle) -> Result<Examination, Problem>;
 
-    /// Ends a machine and removes what it had on this host.
-    ///
-    /// # Errors
-    /// Something could not be removed.
-    fn quit(&self, name: &str, handle: &Handle) -> Result<(), Problem>;
-
     /// Makes a machine ready to leave; it runs on, untouched.
     ///
     /// # Errors
@@ -121,7 +115,8 @@ pub trait Hypervisor: Send + Sync {
     /// The machine is gone or does not answer.
     fn recover(&self, handle: &Handle) -> Result<(), Problem>;
 
-    /// Removes what is left of a machine that is not this host's: process, RAM, sockets, taps.
+    /// Ends a machine, or what is left of it, and removes all that it has: process, RAM, sockets,
+    /// taps.
     /// Without a handle, whatever bears its name in this host's directories. Nothing left is no
     /// error.
     ///

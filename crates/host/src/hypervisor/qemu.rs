@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use punctual_guest::MachineError;
 use punctual_guest::qemu::describe::Program;
+use punctual_guest::qemu::movable::{
+    self, DestinationFacts, HostFacts, refusals, refusals_at_destination,
+};
 use punctual_guest::qemu::{
     self, Description, Destination, Machine, Places, Plan, Process, Source, Spec,
 };
-use punctual_units::{Bytes, PAGE_SIZE};
+use punctual_units::Bytes;
 use punctual_wire::{Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +54,15 @@ impl QemuHypervisor {
         }
     }
 
-    fn plan_arrival(&self, offer: &Offer) -> Result<Plan, String> {
+    fn plan_arrival(&self, offer: &Offer) -> Result<(Description, Plan), String> {
         let description: Description = serde_json::from_slice(&offer.description)
             .map_err(|error| format!("the machine's description is not understood: {error}"))?;
-        Ok(Plan::for_destination(&description, &self.places, &qemu::interfaces()))
+        if description.name != offer.machine {
+            let Offer { machine, .. } = offer;
+            return Err(format!("`{machine}` is offered, `{}` is described", description.name));
+        }
+        let plan = Plan::for_destination(&description, &self.places, &qemu::interfaces());
+        Ok((description, plan))
     }
 
     /// Removes what the plan in a machine's directory made, its process first.
@@ -69,8 +77,8 @@ impl QemuHypervisor {
         {
             process.kill().map_err(|error| format!("process {pid}: {error}"))?;
         }
-        let taps = plan.taps.iter().filter(|tap| tap.exists());
-        taps.map(|tap| tap.remove()).collect::<Result<(), _>>().map_err(|e| e.to_string())?;
+        let mut taps = plan.taps.iter().filter(|tap| tap.exists());
+        taps.try_for_each(|tap| tap.remove()).map_err(|error| error.to_string())?;
         plan.ram.iter().try_for_each(|file| remove_file(&file.path))?;
         fs::remove_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))
     }
@@ -132,10 +140,6 @@ impl Hypervisor for QemuHypervisor {
         })
     }
 
-    fn quit(&self, name: &str, handle: &Handle) -> Result<(), Problem> {
-        self.discard(name, Some(handle))
-    }
-
     fn depart(&self, name: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>> {
         let machine =
             attached(handle).map_err(|problem| vec![refusal("not-reachable", &problem)])?;
@@ -154,16 +158,21 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {
-        let plan = self.plan_arrival(offer).map_err(|what| {
+        let (description, plan) = self.plan_arrival(offer).map_err(|what| {
             let problem = Problem::refused(what, "run the same version of punctual on both hosts");
             vec![refusal("malformed-description", &problem)]
         })?;
+        let facts = DestinationFacts::here(&description, &plan);
+        let refusals = refusals_at_destination(&description, &plan, &facts);
+        if !refusals.is_empty() {
+            return Err(refusals.iter().map(for_the_wire).collect());
+        }
         let binary = plan.binary.display().to_string();
         Ok(std::iter::once(binary).chain(plan.arguments).collect())
     }
 
     fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
-        let plan = self.plan_arrival(offer).map_err(|cause| MachineError {
+        let (_, plan) = self.plan_arrival(offer).map_err(|cause| MachineError {
             machine: offer.machine.clone(),
             action: "start at the destination",
             cause: cause.into(),
@@ -280,14 +289,16 @@ fn ram_file(backend: &qemu::describe::Backend) -> RamFile {
 
 /// What is in the way of a move of this machine, as far as it shows here.
 fn obstacles(description: &Description) -> Vec<Refusal> {
-    let named = description.memory.iter().filter(|backend| backend.path.is_none());
-    named
-        .map(|backend| Refusal {
-            code: "ram-not-shared".to_owned(),
-            reason: format!("machine `{}`: the memory `{}` is in no named file", description.name, backend.id),
-            remedy: format!("start it with -object memory-backend-file,share=on,mem-path=FILE of whole {PAGE_SIZE}"),
-        })
-        .collect()
+    refusals(description, &HostFacts::here()).iter().map(for_the_wire).collect()
+}
+
+fn for_the_wire(refusal: &movable::Refusal) -> Refusal {
+    let code = serde_json::to_value(refusal.code).expect("a code is a word");
+    Refusal {
+        code: code.as_str().unwrap_or_default().to_owned(),
+        reason: refusal.text.clone(),
+        remedy: refusal.remedy.clone(),
+    }
 }
 
 fn refusal(code: &str, problem: &Problem) -> Refusal {

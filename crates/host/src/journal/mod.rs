@@ -2,6 +2,7 @@
 
 mod log;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -29,35 +30,26 @@ struct State {
     entries: Vec<Entry>,
 }
 
-/// An attempt that the log shows as begun and not ended, and so what is to be done about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// The attempt.
-    pub migration: MigrationId,
-    /// The machine.
-    pub machine: String,
-    /// How far it came.
-    pub stage: Stage,
-}
-
 /// How far an attempt came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// Source: not committed. The machine is ours and must run.
-    NotCommitted,
-    /// Source: committed. The machine is not ours; what is left of it here goes.
+    /// Source: not committed, and not ended.
+    Offered,
+    /// Source: committed. The destination may ask for this yet.
     Committed,
-    /// Destination: the commit was not asked for. What has come of the machine is discarded.
-    NotAsked,
-    /// Destination: the commit was asked for. Only the source knows who owns the machine.
+    /// Destination: the commit was not asked for.
+    Accepted,
+    /// Destination: the commit may have been asked for. Only the source knows who owns the machine.
     Asked {
         /// The source.
         source: String,
         /// Where it answers.
         address: String,
     },
-    /// Destination: committed. The machine is ours and must run.
+    /// Destination: committed. The machine is ours.
     Ours,
+    /// Nothing is left to be decided, and nobody will ask.
+    Ended,
 }
 
 impl Journal {
@@ -78,10 +70,10 @@ impl Journal {
         journal::outcome(&self.lock().entries, migration, under_way)
     }
 
-    /// The attempts that were under way when the daemon ended, oldest first.
+    /// How far an attempt came; `None` for one that the log does not know.
     #[must_use]
-    pub fn unfinished(&self) -> Vec<Unfinished> {
-        attempts(&self.lock().entries).into_iter().filter_map(|attempt| attempt.left).collect()
+    pub fn stage(&self, migration: MigrationId) -> Option<Stage> {
+        stage(&self.lock().entries, migration)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,10 +104,13 @@ impl State {
         if self.log.len() <= TIDY_ABOVE {
             return Ok(());
         }
-        let attempts = attempts(&self.entries);
-        let old = attempts.len().saturating_sub(KEPT);
-        let dropped: Vec<_> =
-            attempts[..old].iter().filter(|a| a.left.is_none()).map(|a| a.migration).collect();
+        let begun = self.entries.iter().filter(|entry| is_first(entry)).map(Entry::migration);
+        let begun: Vec<_> = begun.collect();
+        let old = &begun[..begun.len().saturating_sub(KEPT)];
+        let dropped: HashSet<_> = old
+            .iter()
+            .filter(|old| matches!(stage(&self.entries, **old), Some(Stage::Ended | Stage::Ours)))
+            .collect();
         let mut kept = self.entries.clone();
         kept.retain(|entry| !dropped.contains(&entry.migration()));
         self.log.rewrite(&kept)?;
@@ -124,44 +119,21 @@ impl State {
     }
 }
 
-struct Attempt {
-    migration: MigrationId,
-    /// What is left to do about it, if anything.
-    left: Option<Unfinished>,
+fn is_first(entry: &Entry) -> bool {
+    matches!(entry, Entry::Offered { .. } | Entry::Accepted { .. })
 }
 
-/// The attempts in the log, in the order in which they began.
-fn attempts(entries: &[Entry]) -> Vec<Attempt> {
-    let mut attempts: Vec<Attempt> = Vec::new();
-    for entry in entries {
-        let migration = entry.migration();
-        let begun = |machine: &String, stage| Attempt {
-            migration,
-            left: Some(Unfinished { migration, machine: machine.clone(), stage }),
-        };
-        let known = attempts.iter_mut().rev().find(|attempt| attempt.migration == migration);
-        match (entry, known) {
-            (Entry::Offered { machine, .. }, _) => {
-                attempts.push(begun(machine, Stage::NotCommitted));
-            }
-            (Entry::Accepted { machine, .. }, _) => attempts.push(begun(machine, Stage::NotAsked)),
-            (_, Some(attempt)) => attempt.goes_on(entry, entries),
-            (_, None) => tracing::warn!(?entry, "the journal has no beginning of this attempt"),
-        }
-    }
-    attempts
-}
-
-impl Attempt {
-    fn goes_on(&mut self, entry: &Entry, entries: &[Entry]) {
-        let stage = match entry {
-            Entry::Committed { .. } => Some(Stage::Committed),
-            Entry::AskedForCommit { .. } => whom_to_ask(entries, self.migration),
-            Entry::Running { .. } => Some(Stage::Ours),
-            _ => None,
-        };
-        self.left = self.left.take().zip(stage).map(|(left, stage)| Unfinished { stage, ..left });
-    }
+/// How far an attempt came by the records of it.
+fn stage(entries: &[Entry], migration: MigrationId) -> Option<Stage> {
+    let last = entries.iter().rfind(|entry| entry.migration() == migration)?;
+    Some(match last {
+        Entry::Offered { .. } => Stage::Offered,
+        Entry::Committed { .. } => Stage::Committed,
+        Entry::Accepted { .. } => Stage::Accepted,
+        Entry::AskedForCommit { .. } => whom_to_ask(entries, migration)?,
+        Entry::Running { .. } => Stage::Ours,
+        Entry::Aborted { .. } | Entry::Surrendered { .. } | Entry::Discarded { .. } => Stage::Ended,
+    })
 }
 
 fn whom_to_ask(entries: &[Entry], migration: MigrationId) -> Option<Stage> {
@@ -207,20 +179,19 @@ mod tests {
 
     fn stage_after(entries: &[Entry]) -> Option<Stage> {
         let (_directory, journal) = after(entries);
-        let unfinished = journal.unfinished();
-        assert!(unfinished.len() <= 1 && unfinished.iter().all(|left| left.machine == "web"));
-        unfinished.into_iter().next().map(|left| left.stage)
+        journal.stage(ONE)
     }
 
     #[test]
     fn the_source_keeps_what_it_did_not_commit() {
         let committed = Entry::Committed { migration: ONE };
         let aborted = Entry::Aborted { migration: ONE, reason: "cancelled".to_owned() };
-        assert_eq!(stage_after(&[offered(ONE)]), Some(Stage::NotCommitted));
+        assert_eq!(stage_after(&[]), None);
+        assert_eq!(stage_after(&[offered(ONE)]), Some(Stage::Offered));
         assert_eq!(stage_after(&[offered(ONE), committed.clone()]), Some(Stage::Committed));
-        assert_eq!(stage_after(&[offered(ONE), aborted]), None);
+        assert_eq!(stage_after(&[offered(ONE), aborted]), Some(Stage::Ended));
         let surrendered = Entry::Surrendered { migration: ONE };
-        assert_eq!(stage_after(&[offered(ONE), committed, surrendered]), None);
+        assert_eq!(stage_after(&[offered(ONE), committed, surrendered]), Some(Stage::Ended));
     }
 
     #[test]
@@ -229,9 +200,9 @@ mod tests {
         let running = Entry::Running { migration: ONE };
         let discarded = Entry::Discarded { migration: ONE, reason: "cancelled".to_owned() };
         let ask = Stage::Asked { source: "a".to_owned(), address: "10.0.0.1:7".to_owned() };
-        assert_eq!(stage_after(&[accepted()]), Some(Stage::NotAsked));
+        assert_eq!(stage_after(&[accepted()]), Some(Stage::Accepted));
         assert_eq!(stage_after(&[accepted(), asked.clone()]), Some(ask));
-        assert_eq!(stage_after(&[accepted(), asked.clone(), discarded]), None);
+        assert_eq!(stage_after(&[accepted(), asked.clone(), discarded]), Some(Stage::Ended));
         assert_eq!(stage_after(&[accepted(), asked, running]), Some(Stage::Ours));
     }
 

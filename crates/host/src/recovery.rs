@@ -1,0 +1,131 @@
+//! What an earlier daemon left, put in order before this one serves anybody.
+//!
+//! Each machine's record names the attempt that it was in; the journal says how far that came:
+//!
+//! | record | journal | what is done |
+//! | --- | --- | --- |
+//! | starting, ending | | whatever there is of it is discarded |
+//! | leaving, undecided | committed | it is not ours: what is left is discarded |
+//! | leaving, undecided | not committed | it is ours: it is made to run |
+//! | arriving | commit not asked for | what there is of it is discarded |
+//! | arriving | commit asked for | the source is asked until it answers; then as it says |
+//! | arriving | committed | it is ours: it is made to run |
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use punctual_engine::{Entry, Journal as _, Unanswered};
+use punctual_wire::{Inquiry, MigrationId, Outcome};
+
+use crate::api::Problem;
+use crate::host::Host;
+use crate::journal::Stage;
+use crate::registry::{Record, Standing};
+
+/// Between two questions to a source that does not know yet or cannot be reached.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at whether the daemon is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Puts in order what an earlier daemon left. What cannot be is logged and left as it is, so that
+/// it is tried again at the next start.
+pub(crate) fn recover(host: &Arc<Host>) {
+    for record in host.registry.all() {
+        let name = record.name.clone();
+        tracing::debug!(machine = name, standing = ?record.standing, "is found");
+        if let Err(problem) = recover_one(host, record) {
+            tracing::error!(machine = name, %problem, remedy = problem.remedy, "not put in order");
+        }
+    }
+}
+
+fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
+    match record.standing {
+        Standing::Resident | Standing::Departed(_) => Ok(()),
+        Standing::Starting | Standing::Ending => host.discard(&record),
+        Standing::Leaving(id) | Standing::Undecided(id) => leaving(host, record, id.into()),
+        Standing::Arriving(id) => arriving(host, record, id.into()),
+    }
+}
+
+fn leaving(host: &Host, record: Record, migration: MigrationId) -> Result<(), Problem> {
+    if host.journal.outcome(migration, false) == Outcome::Committed {
+        tracing::warn!(machine = record.name, "was moved; what is left of it here is removed");
+        return host.discard(&record);
+    }
+    tracing::warn!(machine = record.name, "its move was broken off; it runs on here");
+    keep(host, record)
+}
+
+fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
+    match host.journal.stage(migration) {
+        Some(Stage::Ours) => keep(host, record),
+        Some(Stage::Asked { source, address }) => {
+            tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
+            let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));
+            let ask = move || ask(&host, &record, migration, &address);
+            let asking = thread::Builder::new().name(name).spawn(ask);
+            asking.map(drop).map_err(|error| Problem::failed(error, "start the daemon again"))
+        }
+        _ => give_up(host, &record, migration, "the daemon of the destination was ended"),
+    }
+}
+
+/// Asks the source until it answers or the daemon is to end.
+fn ask(host: &Host, record: &Record, migration: MigrationId, address: &str) {
+    let mut told = None;
+    let outcome = loop {
+        match host.ask(address, Inquiry { migration }) {
+            Ok(outcome @ (Outcome::Committed | Outcome::Aborted)) => break outcome,
+            Ok(Outcome::Undecided) => {}
+            Err(Unanswered::Ending) => return,
+            Err(Unanswered::Later(why)) => {
+                // Once for each reason: this may take days.
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!(machine = record.name, why, "the source does not answer");
+                    told = Some(why);
+                }
+            }
+        }
+        for _ in 0..ASK_AGAIN.div_duration_f32(LOOK) as u32 {
+            if host.arrivals.is_ending() {
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+    };
+    let done = match outcome {
+        Outcome::Committed => keep(host, record.clone()).inspect(|()| {
+            note(host, &Entry::Running { migration });
+        }),
+        _ => give_up(host, record, migration, "the source keeps the machine"),
+    };
+    tracing::info!(machine = record.name, ?outcome, ?done, "the source has answered");
+}
+
+/// Makes a machine run that is this host's.
+fn keep(host: &Host, record: Record) -> Result<(), Problem> {
+    host.hypervisor.recover(&record.handle)?;
+    host.registry.put(Record { standing: Standing::Resident, ..record })?;
+    Ok(())
+}
+
+/// Discards a machine that never was this host's.
+fn give_up(
+    host: &Host,
+    record: &Record,
+    migration: MigrationId,
+    reason: &str,
+) -> Result<(), Problem> {
+    host.discard(record)?;
+    note(host, &Entry::Discarded { migration, reason: reason.to_owned() });
+    Ok(())
+}
+
+/// Records for the history: nothing depends on it.
+fn note(host: &Host, entry: &Entry) {
+    if let Err(error) = host.journal.record(entry) {
+        tracing::warn!(%error, "the journal lacks an entry");
+    }
+}
