@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::describe::Disk;
+use super::describe::{self, Disk};
 use super::qmp::{Qmp, QmpError};
 use crate::Settled;
 
@@ -43,17 +43,20 @@ pub(super) fn settle(qmp: &Qmp, disks: &[Disk]) -> Result<Settled, QmpError> {
 /// Stops the machine, which waits for its requests, and lets it run on.
 fn pause(qmp: &Qmp) -> Result<Duration, QmpError> {
     let began = Instant::now();
+    let was_running = describe::state(qmp)? == "running";
     qmp.execute("stop", json!({}))?;
-    qmp.execute("cont", json!({}))?;
+    if was_running {
+        qmp.execute("cont", json!({}))?;
+    }
     Ok(began.elapsed())
 }
 
-/// Whether every disk is behind a virtio device: those that QEMU emulates otherwise have no queues
+/// Whether every disk with direct I/O is behind a virtio device: those that QEMU emulates otherwise have no queues
 /// to look at.
 fn only_virtio(qmp: &Qmp) -> Result<bool, QmpError> {
     let disks = qmp.execute("query-block", json!({}))?;
     for disk in disks.as_array().into_iter().flatten() {
-        if disk["inserted"].is_null() {
+        if disk["inserted"]["cache"]["direct"] != true {
             continue;
         }
         let Some(device) = disk["qdev"].as_str() else { continue };

@@ -5,6 +5,7 @@ mod bench;
 mod contract;
 mod describe;
 mod handover;
+mod native;
 mod recover;
 mod run;
 mod support;

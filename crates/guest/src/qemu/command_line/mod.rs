@@ -4,6 +4,7 @@
 
 mod options;
 mod places;
+mod ports;
 mod relocate;
 
 pub use options::Options;

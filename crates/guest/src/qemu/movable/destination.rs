@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
+use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +32,8 @@ pub struct DestinationFacts {
     pub disks: Vec<(PathBuf, String)>,
     /// Files and directories of the command line that are missing.
     pub missing: Vec<PathBuf>,
+    /// Addresses of the command line that cannot be listened on, and why.
+    pub ports: Vec<(String, String)>,
     /// The interfaces.
     pub interfaces: BTreeSet<String>,
 }
@@ -57,6 +60,7 @@ impl DestinationFacts {
             free: directories.map(|place| (place.to_owned(), free(place))).collect(),
             disks: machine.disks.iter().filter_map(|disk| try_disk(plan, disk)).collect(),
             missing: named_files(machine, plan).into_iter().filter(|path| !path.exists()).collect(),
+            ports: machine.command_line().ports().into_iter().filter_map(try_port).collect(),
             interfaces: interfaces(),
         }
     }
@@ -87,6 +91,14 @@ pub(super) fn read_version(told: &str) -> Result<Version, String> {
         })
     };
     read().ok_or_else(|| format!("it tells no version: {told}"))
+}
+
+/// Listens on a port for a moment; tells what is wrong.
+fn try_port((address, port): (String, u16)) -> Option<(String, String)> {
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let host = if bare.is_empty() { "0.0.0.0" } else { bare };
+    let fault = TcpListener::bind((host, port)).err()?;
+    Some((format!("{host}:{port}"), fault.to_string()))
 }
 
 fn free(place: &Path) -> Option<Bytes> {
@@ -221,6 +233,11 @@ fn check_names(
         let text = format!("the destination has the RAM file {} already", file.display());
         let remedy = "remove it if no machine uses it";
         refusals.push(Refusal::new(Code::NameTaken, text, remedy));
+    }
+    for (place, fault) in &host.ports {
+        let text = format!("the machine listens on {place}, and the destination cannot: {fault}");
+        let remedy = "free the port there, or start the machine with another one";
+        refusals.push(Refusal::new(Code::PortTaken, text, remedy));
     }
     for bridge in plan.taps.iter().filter_map(|tap| tap.bridge.as_ref()) {
         if !host.interfaces.contains(bridge) {

@@ -66,6 +66,8 @@ pub enum Code {
     MachineTypeUnknown,
     /// The destination has a machine of this name.
     NameTaken,
+    /// Something at the destination listens on a port of the machine.
+    PortTaken,
     /// The destination has too little memory.
     RamTooSmall,
     /// The destination cannot open a disk.

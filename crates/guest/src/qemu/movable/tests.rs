@@ -163,6 +163,8 @@ fn each_reason_at_the_destination() {
         h.free.insert("/dev/shm".into(), Some(Bytes::mib(255)));
     };
     assert_eq!(at_destination(small), [Code::RamTooSmall]);
+    let port = |h: &mut DestinationFacts| h.ports.push(("x:1".into(), "in use".into()));
+    assert_eq!(at_destination(port), [Code::PortTaken]);
     let disk = |h: &mut DestinationFacts| h.disks.push(("/srv".into(), "denied".to_owned()));
     assert_eq!(at_destination(disk), [Code::DiskUnavailable]);
 }
