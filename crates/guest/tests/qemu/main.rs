@@ -9,3 +9,4 @@ mod native;
 mod recover;
 mod run;
 mod support;
+mod taps;
