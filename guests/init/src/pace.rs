@@ -7,7 +7,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// How much missed work is made up for. A guest that stood still for longer loses that work, so
 /// that it does not come back with a burst that no real workload would make.
-const MOST_CATCH_UP: Duration = Duration::from_millis(10);
+const MOST_CATCH_UP: Duration = Duration::from_millis(50);
 
 /// Holds a rate.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Pace {
 
     /// Units that have become due since the last call.
     pub(crate) fn take_due(&mut self, now: Duration) -> u64 {
-        let elapsed = now.saturating_sub(self.settled).min(MOST_CATCH_UP.max(TICK));
+        let elapsed = now.saturating_sub(self.settled).min(MOST_CATCH_UP);
         self.settled = self.settled.max(now);
         let billionths = elapsed.as_nanos() * u128::from(self.rate) + self.remainder;
         self.remainder = billionths % 1_000_000_000;
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_long_stop_gives_a_bounded_burst() {
         let mut pace = Pace::new(20_000, Duration::ZERO);
-        assert_eq!(pace.take_due(Duration::from_secs(60)), 200);
+        assert_eq!(pace.take_due(Duration::from_secs(60)), 1000);
         assert_eq!(pace.take_due(Duration::from_secs(60) + micros(1000)), 20);
     }
 
