@@ -13,6 +13,7 @@
 //! - pages whose memory is given back (`FALLOC_FL_PUNCH_HOLE`, as a balloon does): they become
 //!   zero without having been written. [`Ram::populated`] tells which have become holes.
 
+mod clusters;
 mod error;
 mod inject;
 mod maps;

@@ -70,20 +70,30 @@ pub(super) fn protect(userfaultfd: &OwnedFd, start: u64, end: u64) -> Result<(),
     }
 }
 
-/// Finds the pages written in `start..end`, marks them as not written in the same moment, and
-/// hands their runs of addresses to `found`. On an error it may have marked, but not found, pages
-/// behind the address in the result.
+/// What a scan does with the pages that it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// Nothing.
+    Look,
+    /// Marks them as not written, in the same moment.
+    Take,
+}
+
+/// Finds the pages written in `start..end`, and hands their runs of addresses to `found`, rising.
+/// On an error it may have marked pages that it has not handed over.
 pub(super) fn scan(
     pagemap: &File,
+    what: Scan,
     (start, end): (u64, u64),
     space: &mut [page_region],
     mut found: impl FnMut(u64, u64),
-) -> Result<(), (u64, Errno)> {
+) -> Result<(), Errno> {
+    let marking = if what == Scan::Take { raw::PM_SCAN_WP_MATCHING } else { 0 };
     let mut at = start;
     while at < end {
         let mut arg = pm_scan_arg {
             size: size_of::<pm_scan_arg>() as u64,
-            flags: (raw::PM_SCAN_WP_MATCHING | raw::PM_SCAN_CHECK_WPASYNC).into(),
+            flags: (marking | raw::PM_SCAN_CHECK_WPASYNC).into(),
             start: at,
             end,
             walk_end: 0,
@@ -101,17 +111,18 @@ pub(super) fn scan(
         // slice that outlives the call.
         match unsafe { request::scan(pagemap.as_raw_fd(), &raw mut arg) } {
             Ok(count) => {
-                for run in &space[..count as usize] {
-                    found(run.start, run.end);
-                }
-                at = arg.walk_end;
+                let runs = &space[..count as usize];
+                runs.iter().for_each(|run| found(run.start, run.end));
+                // `walk_end` is too low after more than 512 runs: the kernel gathers so many at a
+                // time, and does not correct it after the last of them.
+                at = runs.last().map_or(arg.walk_end, |run| run.end.max(arg.walk_end));
             }
             Err(Errno::EINTR | Errno::EAGAIN) => {
                 // What was marked before the interruption is not told: take it for written.
                 found(at, arg.walk_end.clamp(at, end));
                 at = arg.walk_end.clamp(at, end);
             }
-            Err(error) => return Err((at, error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
