@@ -45,6 +45,7 @@ fn signal_masks_and_handlers_stay() {
 
 #[test]
 fn a_stopped_process_can_be_traced_and_stays_stopped() {
+    // Its thread in epoll_wait complains when it goes on: that EINTR is the kernel's (signal(7)).
     let victim = Victim::start("waiter", "");
     let target = Target::open(victim.pid()).unwrap();
     let pid = victim.pid();
