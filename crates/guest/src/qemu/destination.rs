@@ -30,7 +30,8 @@ const CAPABILITIES: &[&str] = &["x-ignore-shared", "late-block-activate", "event
 ///  start ──► waits ──device_state, wait_loaded──► paused ──resume──► running
 /// ```
 ///
-/// Once it runs, dropping it lets it run on.
+/// Dropping it discards it, until [`DestinationMachine::resume`] was called: then the machine is
+/// here, and stays.
 #[derive(Debug)]
 pub struct Destination {
     plan: Plan,
@@ -42,7 +43,7 @@ pub struct Destination {
     stream: Option<UnixStream>,
     /// From where in its events the loading is watched.
     began: Mark,
-    /// Whether dropping it leaves it alone.
+    /// Whether dropping it leaves it alone: it is the machine, or was removed.
     keep: bool,
 }
 
@@ -140,7 +141,7 @@ impl Destination {
         self.qmp.execute("cont", json!({}))?;
         let ran = Instant::now();
         let resumed = self.qmp.seen_event(mark, |event| event.name == "RESUME");
-        migration::announce(&self.qmp)?;
+        migration::announce(&self.qmp, &self.plan.machine);
         Ok(resumed.map_or(ran, |event| event.at))
     }
 
@@ -168,9 +169,10 @@ impl DestinationMachine for Destination {
     }
 
     fn resume(&mut self) -> Result<Instant, MachineError> {
-        let running = self.run().map_err(self.failed("resume"))?;
+        // From here on it is the machine: letting go of it must not end it, even if it does not
+        // run at once, for example since the source still holds the lock of a disk.
         self.keep = true;
-        Ok(running)
+        self.run().map_err(self.failed("resume"))
     }
 
     fn discard(mut self: Box<Self>) -> Result<(), MachineError> {

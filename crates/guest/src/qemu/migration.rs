@@ -117,7 +117,7 @@ pub(super) fn failure(qmp: &Qmp) -> String {
 ///
 /// # Errors
 /// QEMU does not answer, or the machine cannot run, for example since a disk cannot be opened.
-pub fn run_on(qmp: &Qmp) -> Result<(), QmpError> {
+pub fn run_on(qmp: &Qmp, machine: &str) -> Result<(), QmpError> {
     if !is_over(&status(qmp)?) {
         qmp.execute("migrate_cancel", json!({}))?;
         let deadline = Instant::now() + CANCEL;
@@ -140,17 +140,27 @@ pub fn run_on(qmp: &Qmp) -> Result<(), QmpError> {
         (Err(QmpError::Timeout { .. }), Some(refusal)) => return Err(refusal.into()),
         (ran, _) => ran?,
     }
-    announce(qmp)
+    announce(qmp, machine);
+    Ok(())
 }
 
 /// Has the network learn behind which port the guest's addresses are: five announcements, the
-/// first at once.
+/// first at once. Where that fails the machine runs all the same, and the network learns by what
+/// the guest sends; so it is only logged.
+pub fn announce(qmp: &Qmp, machine: &str) {
+    let times = json!({ "initial": 50, "max": 550, "rounds": 5, "step": 100 });
+    if let Err(error) = qmp.execute("announce-self", times) {
+        tracing::warn!(machine, %error, "the guest's addresses are not announced");
+    }
+}
+
+/// Switches off capabilities, where nothing is known of what was set before.
 ///
 /// # Errors
-/// QEMU does not answer.
-pub fn announce(qmp: &Qmp) -> Result<(), QmpError> {
-    let times = json!({ "initial": 50, "max": 550, "rounds": 5, "step": 100 });
-    qmp.execute("announce-self", times).map(drop)
+/// QEMU does not answer, or a migration is under way.
+pub fn switch_off(qmp: &Qmp, capabilities: &[&str]) -> Result<(), QmpError> {
+    let off = capabilities.iter().map(|name| ((*name).to_owned(), false)).collect();
+    write_capabilities(qmp, &off)
 }
 
 fn until(

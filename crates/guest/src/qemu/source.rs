@@ -68,7 +68,8 @@ impl Source {
     /// Its monitor does not answer, or it cannot run.
     pub fn recover(monitor: &Path) -> Result<Machine, AttachError> {
         let qmp = Qmp::connect(monitor)?;
-        migration::run_on(&qmp)?;
+        migration::run_on(&qmp, &monitor.to_string_lossy())?;
+        migration::switch_off(&qmp, CAPABILITIES)?;
         drop(qmp);
         Machine::attach(monitor)
     }
@@ -135,7 +136,7 @@ impl Source {
 
     fn run_on(&mut self) -> Result<(), QmpError> {
         self.stream = None;
-        migration::run_on(self.qmp())?;
+        migration::run_on(self.qmp(), &self.machine.description.name)?;
         if let Some(before) = self.before.take() {
             migration::restore(self.qmp(), &before)?;
         }

@@ -1,6 +1,8 @@
 //! Real QEMUs: attach, describe, run, hand over, recover. What this machine cannot run is skipped,
 //! and says so.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod bench;
 mod contract;
 mod describe;

@@ -100,7 +100,10 @@ fn a_daemon_started_anew_recovers_the_machine() {
                 "no recovery",
             );
             wait_growth(&host.serial_log("bare"));
-            machine.unwrap().quit().unwrap();
+            let machine = machine.unwrap();
+            let capabilities = migration::capabilities(machine.qmp()).unwrap();
+            assert!(capabilities.values().all(|on| !on), "{capabilities:?}");
+            machine.quit().unwrap();
             host.assert_empty();
         }
     });
