@@ -21,6 +21,8 @@ pub(super) enum Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultKind {
     LinkLost,
+    /// Nothing arrives any more, but the connection stands.
+    LinkStalls,
     Cancelled,
     SourceCrash,
     DestinationCrash,
@@ -35,8 +37,9 @@ pub(super) struct Fault {
     pub(super) kind: FaultKind,
 }
 
-const KINDS: [FaultKind; 5] = [
+const KINDS: [FaultKind; 6] = [
     FaultKind::LinkLost,
+    FaultKind::LinkStalls,
     FaultKind::Cancelled,
     FaultKind::SourceCrash,
     FaultKind::DestinationCrash,

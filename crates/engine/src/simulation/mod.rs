@@ -1,8 +1,10 @@
 //! Whole moves in memory, under a virtual clock, with the very same two state machines that the
 //! drivers use, and with a fault at every message and every effect.
 
+mod destination_host;
 mod faults;
 mod guest;
+mod source_host;
 mod world;
 
 use std::time::Duration;

@@ -4,19 +4,20 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PAGE_SIZE, PageIndex, Pages, Region};
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageIndex, Pages, Region};
 use punctual_wire::{DestinationMessage, MigrationId, Offer, Outcome as Decided, SourceMessage};
 
 use super::faults::{Fault, FaultKind, Point};
 use super::guest::{Guest, Workload};
 use crate::destination::{self, Destination};
 use crate::report::Report;
-use crate::source::{self, Batch, Committed, Holding};
+use crate::source::{self, Committed, Holding};
 use crate::{FixedCost, Request};
 
-const CHUNK: usize = 16;
-const EFFECT: Duration = Duration::from_micros(500);
-const RESTART: Duration = Duration::from_millis(100);
+pub(super) const EFFECT: Duration = Duration::from_micros(500);
+/// A network that carries nothing any more is found out after this time.
+const STALL: Duration = Duration::from_secs(12);
+pub(super) const RESTART: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
@@ -41,6 +42,7 @@ pub(super) struct Outcome {
     runs_at_destination: bool,
     destination_left: bool,
     excused: bool,
+    blackout: Duration,
     fault: Option<Fault>,
 }
 
@@ -52,18 +54,19 @@ impl Outcome {
             assert_eq!(self.runs_at_source, !self.committed, "{context}");
             assert_eq!(self.runs_at_destination, self.committed, "{context}");
         }
+        assert!(self.blackout < Duration::from_secs(3), "{:?}: {context}", self.blackout);
         assert!(self.committed || !self.destination_left, "left behind: {context}");
     }
 }
 
-enum Frame {
+pub(super) enum Frame {
     Message(SourceMessage),
     Padding,
     Pages(Vec<(u64, u32)>),
     DeviceState(Bytes),
 }
 
-enum Action {
+pub(super) enum Action {
     ToDestination(Frame, Bytes),
     ToSource(DestinationMessage),
     Source(source::Event),
@@ -75,38 +78,41 @@ enum Action {
     DestinationRestarts,
 }
 
-enum SourceHost {
+pub(super) enum SourceHost {
     Holding(Box<Holding>),
     Committed(Committed),
     Down,
 }
 
 pub(super) struct World {
-    setting: Setting,
-    now: Duration,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    actions: HashMap<u64, Action>,
-    scheduled: u64,
-    points: u32,
-    link_up: bool,
-    link_free: Duration,
-    sent: Bytes,
-    arrived: Bytes,
-    source: SourceHost,
-    guest: Guest,
+    pub(super) setting: Setting,
+    pub(super) now: Duration,
+    pub(super) queue: BinaryHeap<Reverse<(Duration, u64)>>,
+    pub(super) actions: HashMap<u64, Action>,
+    pub(super) scheduled: u64,
+    pub(super) points: u32,
+    pub(super) link_up: bool,
+    pub(super) link_free: Duration,
+    pub(super) sent: Bytes,
+    pub(super) arrived: Bytes,
+    pub(super) source: SourceHost,
+    pub(super) guest: Guest,
     /// The batch that is being sent, and how far.
-    sending: Option<(Vec<PageIndex>, usize)>,
-    committed: bool,
-    under_way: bool,
-    destination: Option<Box<Destination>>,
-    memory: Vec<u32>,
-    device_state: Bytes,
-    probe_began: Option<(Duration, Bytes)>,
-    started: bool,
-    asking: bool,
-    runs_at_destination: bool,
-    excused: bool,
-    report: Option<Report>,
+    pub(super) sending: Option<(Vec<PageIndex>, usize)>,
+    pub(super) committed: bool,
+    pub(super) under_way: bool,
+    pub(super) destination: Option<Box<Destination>>,
+    pub(super) memory: Vec<u32>,
+    pub(super) device_state: Bytes,
+    pub(super) probe_began: Option<(Duration, Bytes)>,
+    pub(super) started: bool,
+    pub(super) asking: bool,
+    pub(super) runs_at_destination: bool,
+    pub(super) excused: bool,
+    pub(super) report: Option<Report>,
+    pub(super) stopped_at: Duration,
+    /// How long the guest was stopped before its daemon let it run on at the source.
+    pub(super) blackout: Duration,
 }
 
 impl World {
@@ -136,6 +142,8 @@ impl World {
             runs_at_destination: false,
             excused: false,
             report: None,
+            stopped_at: Duration::ZERO,
+            blackout: Duration::ZERO,
             setting,
         }
     }
@@ -161,6 +169,7 @@ impl World {
             runs_at_destination: self.runs_at_destination,
             destination_left: self.started,
             excused: self.excused,
+            blackout: self.blackout,
             fault: self.setting.fault,
         }
     }
@@ -192,7 +201,7 @@ impl World {
         }
     }
 
-    fn schedule(&mut self, after: Duration, action: Action) {
+    pub(super) fn schedule(&mut self, after: Duration, action: Action) {
         self.scheduled += 1;
         self.queue.push(Reverse((self.now + after, self.scheduled)));
         self.actions.insert(self.scheduled, action);
@@ -233,7 +242,7 @@ impl World {
 
     /// Passes a point where something may go wrong; `false` if it does and what was to happen here
     /// does not.
-    fn point(&mut self, point: Point) -> bool {
+    pub(super) fn point(&mut self, point: Point) -> bool {
         let number = self.points;
         self.points += 1;
         let Some(fault) = self.setting.fault.filter(|fault| fault.at == number) else {
@@ -241,6 +250,7 @@ impl World {
         };
         match fault.kind {
             FaultKind::LinkLost => self.lose_link(),
+            FaultKind::LinkStalls => self.cut_link(STALL),
             FaultKind::Cancelled => {
                 self.schedule(Duration::ZERO, Action::Source(source::Event::Cancelled))
             }
@@ -249,55 +259,24 @@ impl World {
             FaultKind::EffectFails => return point == Point::Message,
         }
         matches!(fault.kind, FaultKind::Cancelled)
-            || (fault.kind == FaultKind::LinkLost && point == Point::Effect)
+            || (matches!(fault.kind, FaultKind::LinkLost | FaultKind::LinkStalls)
+                && point == Point::Effect)
     }
 
-    fn lose_link(&mut self) {
+    pub(super) fn lose_link(&mut self) {
+        self.cut_link(EFFECT);
+    }
+
+    /// Nothing arrives any more, which is found out some time later.
+    fn cut_link(&mut self, found_out: Duration) {
         if std::mem::replace(&mut self.link_up, false) {
             let reason = || "reset".to_owned();
-            self.schedule(EFFECT, Action::Source(source::Event::LinkLost(reason())));
-            self.schedule(EFFECT, Action::Destination(destination::Event::LinkLost(reason())));
+            self.schedule(found_out, Action::Source(source::Event::LinkLost(reason())));
+            self.schedule(found_out, Action::Destination(destination::Event::LinkLost(reason())));
         }
     }
 
-    fn crash_source(&mut self) {
-        if !matches!(self.source, SourceHost::Down) {
-            self.source = SourceHost::Down;
-            self.sending = None;
-            self.lose_link();
-            self.schedule(RESTART, Action::SourceRestarts);
-        }
-    }
-
-    /// The daemon reads its log: what was not committed is its own.
-    fn source_restarts(&mut self) {
-        self.under_way = false;
-        if !self.committed {
-            self.guest.running = true;
-        }
-    }
-
-    fn crash_destination(&mut self) {
-        if self.destination.take().is_some() {
-            self.lose_link();
-            self.schedule(RESTART, Action::DestinationRestarts);
-        }
-    }
-
-    /// The daemon reads its log: what may have been asked for is asked about, the rest is removed.
-    fn destination_restarts(&mut self) {
-        if !self.asking {
-            self.started = false;
-            return;
-        }
-        match self.decided() {
-            Decided::Committed => self.runs_at_destination = true,
-            Decided::Aborted => self.started = false,
-            Decided::Undecided => self.schedule(RESTART, Action::DestinationRestarts),
-        }
-    }
-
-    fn decided(&self) -> Decided {
+    pub(super) fn decided(&self) -> Decided {
         match (self.committed, self.under_way) {
             (true, _) => Decided::Committed,
             (false, true) => Decided::Undecided,
@@ -305,305 +284,18 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, frame: Frame, length: Bytes) {
+    pub(super) fn transmit(&mut self, frame: Frame, length: Bytes) {
         self.sent += length;
         self.link_free = self.link_free.max(self.now) + self.setting.bandwidth.time_for(length);
         let after = self.link_free + self.setting.latency - self.now;
         self.schedule(after, Action::ToDestination(frame, length));
     }
 
-    fn send_chunk(&mut self) {
-        let Some((pages, from)) = self.sending.take() else { return };
-        let until = (from + CHUNK).min(pages.len());
-        let content: Vec<_> = pages[from..until]
-            .iter()
-            .map(|page| (page.0, self.guest.memory[page.0 as usize]))
-            .collect();
-        if !content.is_empty() {
-            let length = Bytes::new((PAGE_SIZE.get() + 8) * content.len() as u64);
-            self.transmit(Frame::Pages(content), length);
-        }
-        if until == pages.len() {
-            self.step_source(source::Event::PagesSent { sent: self.sent });
-            return;
-        }
-        self.sending = Some((pages, until));
-        // The socket holds two milliseconds' worth.
-        let ahead = self.link_free.saturating_sub(self.now);
-        self.schedule(ahead.saturating_sub(Duration::from_millis(2)), Action::SendChunk);
-        self.step_source(source::Event::Sending { sent: self.sent });
-    }
-
-    fn arrive(&mut self, frame: Frame) {
-        if self.destination.is_none() {
-            if let Frame::Message(SourceMessage::Offer(offer)) = frame {
-                let next = Destination::begin(*offer);
-                self.follow_destination(next);
-            }
-            return;
-        }
-        match frame {
-            Frame::Padding => {
-                self.probe_began.get_or_insert((self.now, self.arrived));
-            }
-            Frame::Message(SourceMessage::ProbeEnd) => {
-                let (began, before) = self.probe_began.take().unwrap();
-                let rate = (self.arrived - before).per(self.now - began).unwrap();
-                self.step_destination(destination::Event::Probed { rate });
-            }
-            Frame::Pages(pages) => {
-                assert!(self.destination.as_ref().unwrap().takes_pages());
-                for (page, version) in pages {
-                    self.memory[page as usize] = version;
-                }
-                self.acknowledge();
-            }
-            Frame::DeviceState(bytes) => {
-                self.device_state += bytes;
-                let bytes = self.device_state;
-                self.step_destination(destination::Event::StateReceived { bytes });
-            }
-            Frame::Message(message) => {
-                if matches!(message, SourceMessage::RoundEnd { .. }) {
-                    self.acknowledge();
-                }
-                self.step_destination(destination::Event::Heard(message));
-            }
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        let bytes = self.arrived;
-        self.say(DestinationMessage::Received { bytes });
-    }
-
-    fn say(&mut self, message: DestinationMessage) {
+    pub(super) fn say(&mut self, message: DestinationMessage) {
         self.schedule(self.setting.latency, Action::ToSource(message));
-    }
-
-    fn step_source(&mut self, event: source::Event) {
-        match std::mem::replace(&mut self.source, SourceHost::Down) {
-            SourceHost::Holding(holding) => {
-                let next = holding.step(self.now, event);
-                self.follow_source(next);
-            }
-            SourceHost::Committed(committed) => match committed.step(self.now, event) {
-                Ok(committed) => self.source = SourceHost::Committed(committed),
-                Err(moved) => self.end_source(moved.report),
-            },
-            SourceHost::Down => {}
-        }
-    }
-
-    fn follow_source(&mut self, next: source::Next) {
-        match next {
-            source::Next::Hold(holding, effects) => {
-                self.source = SourceHost::Holding(holding);
-                for effect in effects {
-                    if matches!(self.source, SourceHost::Down) {
-                        return;
-                    }
-                    if self.point(Point::Effect) {
-                        self.carry_out(effect);
-                    } else {
-                        self.fail(&effect);
-                    }
-                }
-            }
-            source::Next::Committed(committed) => {
-                self.source = SourceHost::Committed(committed);
-                self.transmit(Frame::Message(SourceMessage::Commit), Bytes::new(20));
-            }
-            source::Next::Unknown(unknown) => {
-                self.report = Some(unknown.report);
-                self.schedule(RESTART, Action::SourceRestarts);
-            }
-            source::Next::Stayed(stayed) => {
-                if let Some(farewell) = stayed.farewell {
-                    self.transmit(Frame::Message(farewell), Bytes::new(20));
-                }
-                self.end_source(stayed.report);
-            }
-        }
-    }
-
-    fn end_source(&mut self, report: Report) {
-        self.under_way = false;
-        self.report = Some(report);
-    }
-
-    fn fail(&mut self, effect: &source::Effect) {
-        let reason = || "injected".to_owned();
-        let event = match effect {
-            source::Effect::RecordCommit if self.setting.seed.is_multiple_of(3) => {
-                source::Event::NotRecorded(reason())
-            }
-            source::Effect::RecordCommit => {
-                self.committed = self.setting.seed % 3 == 1;
-                source::Event::RecordUnknown(reason())
-            }
-            source::Effect::Say(_) | source::Effect::Send(_) | source::Effect::Probe { .. } => {
-                return self.lose_link();
-            }
-            source::Effect::Resume => {
-                self.excused = true;
-                source::Event::MachineFailed(reason())
-            }
-            _ => source::Event::MachineFailed(reason()),
-        };
-        self.schedule(EFFECT, Action::Source(event));
-    }
-
-    fn carry_out(&mut self, effect: source::Effect) {
-        use source::{Effect, Event};
-        let event = match effect {
-            Effect::Say(message) => {
-                return self.transmit(Frame::Message(message), Bytes::new(20));
-            }
-            Effect::Probe { .. } => {
-                for _ in 0..20 {
-                    self.transmit(Frame::Padding, Bytes::kib(16));
-                }
-                return self.transmit(Frame::Message(SourceMessage::ProbeEnd), Bytes::new(20));
-            }
-            Effect::Send(batch) => return self.begin_batch(&batch),
-            Effect::StartTracing => Event::Traced { populated: self.guest.start_tracing() },
-            Effect::Settle => {
-                let after = self.guest.settled_at() - self.now;
-                let direct_io = self.guest.direct_io();
-                return self.schedule(after, Action::Source(Event::Settled { direct_io }));
-            }
-            Effect::PrepareStop => Event::StopPrepared,
-            // A scan is instantaneous; that its result takes time to come is what matters.
-            Effect::Scan => Event::Scanned { written: self.guest.scan() },
-            Effect::Stop => {
-                self.guest.running = false;
-                let after = (self.guest.settled_at() - self.now).max(EFFECT);
-                return self.schedule(after, Action::Source(Event::Stopped { since: self.now }));
-            }
-            Effect::SaveDeviceState => {
-                return self.schedule(EFFECT * 6, Action::StateSaved);
-            }
-            Effect::Digest => Event::Digested(digest(&self.guest.memory)),
-            Effect::RecordCommit => {
-                self.committed = true;
-                Event::Recorded
-            }
-            Effect::Resume => {
-                assert!(!self.committed, "resumed behind the commit");
-                self.sending = None;
-                self.guest.running = true;
-                Event::Resumed
-            }
-        };
-        self.schedule(EFFECT, Action::Source(event));
-    }
-
-    /// The last of the device state has been written, which touched the memory once more.
-    fn state_saved(&mut self) {
-        if !self.guest.running {
-            self.guest.save_device_state();
-            self.transmit(Frame::DeviceState(Bytes::kib(200)), Bytes::kib(200));
-            let (bytes, sent) = (Bytes::kib(200), self.sent);
-            self.step_source(source::Event::StateSent { bytes, sent });
-        }
-    }
-
-    fn begin_batch(&mut self, batch: &Batch) {
-        self.sending = Some((batch.pages.iter().collect(), 0));
-        self.schedule(Duration::ZERO, Action::SendChunk);
-    }
-
-    fn step_destination(&mut self, event: destination::Event) {
-        if let Some(destination) = self.destination.take() {
-            let next = destination.step(self.now, event);
-            self.follow_destination(next);
-        }
-    }
-
-    fn follow_destination(&mut self, next: destination::Next) {
-        let effects = match next {
-            destination::Next::Go(destination, effects) => {
-                self.destination = Some(destination);
-                effects
-            }
-            destination::Next::End(_, effects) => effects,
-        };
-        for effect in effects {
-            let before = self.destination.is_some();
-            if self.point(Point::Effect) {
-                self.carry_out_there(effect);
-            } else if before && self.destination.is_some() {
-                self.fail_there(&effect);
-            }
-            if before && self.destination.is_none() {
-                return;
-            }
-        }
-    }
-
-    fn fail_there(&mut self, effect: &destination::Effect) {
-        use destination::{Effect, Event};
-        let reason = || "injected".to_owned();
-        let event = match effect {
-            Effect::Say(_) => return self.lose_link(),
-            Effect::Admit => Event::NotAdmitted(vec![]),
-            Effect::Record(_) => Event::NotRecorded(reason()),
-            Effect::Inquire { .. } => Event::NotAnswered(reason()),
-            // A machine that cannot be let run or removed needs its operator.
-            Effect::Resume => {
-                self.excused = true;
-                Event::Failed(reason())
-            }
-            Effect::Discard => {
-                self.started = false;
-                Event::Discarded
-            }
-            Effect::Start | Effect::Digest | Effect::Load => Event::Failed(reason()),
-        };
-        self.schedule(EFFECT, Action::Destination(event));
-    }
-
-    fn carry_out_there(&mut self, effect: destination::Effect) {
-        use destination::{Effect, Event, Record};
-        let took = EFFECT;
-        let mut after = EFFECT;
-        let event = match effect {
-            Effect::Say(message) => return self.say(message),
-            Effect::Admit => Event::Admitted { command_line: vec!["qemu".to_owned()] },
-            Effect::Record(record) => {
-                if record == Record::AskedForCommit {
-                    self.asking = true;
-                }
-                Event::Recorded
-            }
-            Effect::Start => {
-                self.started = true;
-                after = Duration::from_millis(20);
-                Event::Started
-            }
-            Effect::Digest => Event::Digested { digest: digest(&self.memory), took },
-            Effect::Load => Event::Loaded { took },
-            Effect::Inquire { after: wait } => {
-                after = wait + self.setting.latency * 2;
-                Event::Answered(self.decided())
-            }
-            Effect::Resume => {
-                assert!(self.committed, "let run without a commit");
-                assert_eq!(self.memory, self.guest.memory, "memory was lost");
-                self.runs_at_destination = true;
-                Event::Resumed { took }
-            }
-            Effect::Discard => {
-                assert!(!self.committed, "discarded the only machine");
-                self.started = false;
-                Event::Discarded
-            }
-        };
-        self.schedule(after, Action::Destination(event));
     }
 }
 
-fn digest(memory: &[u32]) -> u128 {
+pub(super) fn digest(memory: &[u32]) -> u128 {
     memory.iter().fold(0, |sum, version| sum * 31 % 1_000_000_007 + u128::from(*version))
 }

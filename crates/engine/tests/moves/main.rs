@@ -1,6 +1,8 @@
 //! Whole moves over loopback: the drivers with fake machines, and with processes that are traced as
 //! QEMU is.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod faults;
 mod processes;
 mod support;
