@@ -19,7 +19,6 @@ mod launch;
 mod machine;
 pub mod migration;
 pub mod movable;
-pub mod native;
 mod plan;
 mod process;
 pub mod qmp;

@@ -7,7 +7,6 @@ mod bench;
 mod contract;
 mod describe;
 mod handover;
-mod native;
 mod recover;
 mod run;
 mod support;
