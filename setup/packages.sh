@@ -30,6 +30,7 @@ install_needed() {
         is_installed "$package" || missing="$missing $package"
     done
     if test -z "$missing"; then return; fi
+    is_root || fail "to be installed:$missing; run \`make setup\` as root once"
     update_lists
     say "installing$missing"
     # shellcheck disable=SC2086 # a list of names
@@ -37,10 +38,14 @@ install_needed() {
 }
 
 # QEMU is installed where that changes nothing else; where it would (a part of another QEMU is
-# installed), setup/qemu.sh unpacks it into the cache.
+# installed), or where nothing may be installed, setup/qemu.sh unpacks it into the cache.
 install_qemu() {
     if is_installed qemu-system-x86; then return; fi
     if test -f "$cache/qemu/$(distribution_series)/qemu.toml"; then return; fi
+    if ! is_root; then
+        say "not root: qemu-system-x86 is not installed; it goes into $cache"
+        return
+    fi
     update_lists
     if install --simulate qemu-system-x86 >/dev/null 2>&1; then
         say "installing qemu-system-x86"
@@ -50,9 +55,10 @@ install_qemu() {
     fi
 }
 
+is_root() { test "$(id -u)" = 0; }
+
 # apt-get install that only ever adds.
 install() {
-    test "$(id -u)" = 0 || fail "installing packages needs root: run \`make setup\` as root once"
     DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
         --no-remove --no-upgrade "$@"
 }
