@@ -19,8 +19,8 @@ pub struct HostConfig {
     pub name: String,
     /// Where other hosts connect to.
     pub listen: SocketAddr,
-    /// Where other hosts are told to connect to.
-    pub advertise: String,
+    /// Where other hosts are told to connect to; `None` where it is the same.
+    pub advertise: Option<String>,
     /// The control socket.
     pub socket: PathBuf,
     /// For the journal and the machine records; outlives a reboot.
@@ -39,6 +39,11 @@ pub enum ConfigError {
     /// The name cannot be that of a host.
     #[error("`{0}` cannot be the name of a host: use 1 to 64 of a-z, A-Z, 0-9, `_`, `.` and `-`")]
     Name(String),
+    /// Other hosts could not be told where to ask this one.
+    #[error(
+        "{0} is every address of this host: name one that others reach, with --listen or --advertise"
+    )]
+    Nowhere(SocketAddr),
     /// A directory could not be made or read.
     #[error("{path}: {source}: run the daemon as root, or choose directories of your own")]
     Directory {
@@ -64,6 +69,9 @@ impl HostConfig {
         // Labs keep their files where a host called `lab` would.
         if registry::check_name(&self.name).is_err() || self.name == "lab" {
             return Err(ConfigError::Name(self.name.clone()));
+        }
+        if self.listen.ip().is_unspecified() && self.advertise.is_none() {
+            return Err(ConfigError::Nowhere(self.listen));
         }
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -129,7 +137,7 @@ mod tests {
         HostConfig {
             name: "a".to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
-            advertise: "127.0.0.1:0".to_owned(),
+            advertise: None,
             socket: directory.join("control.sock"),
             state_dir: directory.join("state"),
             runtime_dir: directory.join("run"),
@@ -146,6 +154,16 @@ mod tests {
         assert!(matches!(config.prepare(), Err(ConfigError::InUse(_))));
         drop(held);
         config.prepare().unwrap();
+    }
+
+    #[test]
+    fn who_can_be_asked_must_be_reachable() {
+        let directory = tempfile::tempdir().unwrap();
+        let everywhere = "0.0.0.0:7070".parse().unwrap();
+        let config = HostConfig { listen: everywhere, ..config(directory.path()) };
+        assert!(matches!(config.prepare(), Err(ConfigError::Nowhere(_))));
+        let advertise = Some("a.example:7070".to_owned());
+        HostConfig { advertise, ..config }.prepare().unwrap();
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Daemon {
         let control = listen(&config.socket)?;
         // Before the recovery: a port that is taken shall not leave half a daemon behind.
         let listener = Arc::new(Listener::bind(&config.listen.to_string())?);
-        let host = Arc::new(Host::new(config, hypervisor, registry, journal));
+        let address = config.advertise.clone().unwrap_or_else(|| listener.address().to_owned());
+        let host = Arc::new(Host::new(config, address, hypervisor, registry, journal));
         recover(&host);
         arrivals::serve(&host, &listener).map_err(DaemonError::Runtime)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,6 +87,12 @@ impl Daemon {
             .build()
             .map_err(DaemonError::Runtime)?;
         Ok(Self { host, control, listener, runtime, _directories: directories })
+    }
+
+    /// Where other hosts are told to connect to.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.host.address
     }
 
     /// Serves until SIGTERM or SIGINT; then cancels what has not been committed and ends. The

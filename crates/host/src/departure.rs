@@ -105,6 +105,7 @@ impl Leaving {
         let offer = self.offer(&*machine, description, &populated);
         let before = Instant::now();
         let link = Link::connect(&self.address, &Timeouts::default()).map_err(|e| failed(&e))?;
+        link.pace(self.request.bandwidth).map_err(|error| failed(&error))?;
         // To connect takes one round trip, to agree on a version another.
         let request = self.request(before.elapsed() / 2);
         let Host { journal, .. } = &*self.host;
@@ -122,7 +123,7 @@ impl Leaving {
             migration: self.id,
             machine: self.request.machine.clone(),
             source: self.host.config.name.clone(),
-            source_address: self.host.config.advertise.clone(),
+            source_address: self.host.address.clone(),
             layout: machine.ram().layout().clone(),
             populated: populated.len().bytes(),
             description,

@@ -18,6 +18,8 @@ use crate::registry::{Record, Registry, RegistryError, Standing};
 /// A host, shared by everything that serves it.
 pub(crate) struct Host {
     pub(crate) config: HostConfig,
+    /// Where other hosts are told to connect to.
+    pub(crate) address: String,
     pub(crate) hypervisor: Box<dyn Hypervisor>,
     pub(crate) registry: Registry,
     pub(crate) journal: Journal,
@@ -29,13 +31,14 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(
         config: HostConfig,
+        address: String,
         hypervisor: Box<dyn Hypervisor>,
         registry: Registry,
         journal: Journal,
     ) -> Self {
         let costs = Mutex::new(CostHistory::open(&config.costs()));
         let (arrivals, migrations) = (Arc::default(), Arc::default());
-        Self { config, hypervisor, registry, journal, costs, arrivals, migrations }
+        Self { config, address, hypervisor, registry, journal, costs, arrivals, migrations }
     }
 
     pub(crate) fn migrations(&self) -> &Arc<Migrations> {
@@ -46,7 +49,7 @@ impl Host {
         HostFacts {
             name: self.config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            listen: self.config.advertise.clone(),
+            listen: self.address.clone(),
             peers: self.config.peers.clone(),
             free_memory: free_memory(),
             fixed_costs: self.costs.lock().unwrap_or_else(PoisonError::into_inner).expected(),

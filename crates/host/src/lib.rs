@@ -32,6 +32,8 @@ mod migrations;
 mod recovery;
 mod registry;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};

@@ -36,7 +36,7 @@ fn config(global: &Global, said: Host) -> HostConfig {
         state_dir: said.state_dir.unwrap_or_else(|| of_name("/var/lib/punctual")),
         ram_dir: said.ram_dir.unwrap_or_else(|| of_name("/dev/shm/punctual")),
         runtime_dir,
-        advertise: said.advertise.unwrap_or_else(|| said.listen.to_string()),
+        advertise: said.advertise,
         listen: said.listen,
         peers: peers.collect(),
         name: said.name,

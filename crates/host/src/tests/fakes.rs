@@ -1,0 +1,116 @@
+//! A hypervisor of machines that are nothing but memory in this process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use punctual_guest::fake::{Fake, Status};
+use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
+use punctual_units::{Bytes, MemoryLayout, Region};
+use punctual_wire::{Offer, Refusal};
+use serde_json::json;
+
+use crate::api::{MachineState, Problem, RamFile};
+use crate::hypervisor::{Arrival, Departure, Examination, Handle, Hypervisor, Identity};
+
+/// The machines of one host. They outlive its daemon, as QEMU does.
+#[derive(Debug, Default)]
+pub(super) struct Fakes {
+    machines: Mutex<BTreeMap<String, Fake>>,
+}
+
+pub(super) fn layout() -> MemoryLayout {
+    MemoryLayout::new(vec![Region { name: "ram0".to_owned(), size: Bytes::mib(4) }]).unwrap()
+}
+
+impl Fakes {
+    pub(super) fn put(&self, name: &str, machine: &Fake) {
+        self.lock().insert(name.to_owned(), machine.clone());
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Fake> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Fake>> {
+        self.machines.lock().unwrap()
+    }
+
+    fn find(&self, handle: &Handle) -> Option<Fake> {
+        self.get(handle.as_str()?)
+    }
+}
+
+impl Hypervisor for Arc<Fakes> {
+    /// The specification is the name; an empty one is malformed.
+    fn name_of(&self, spec: &str) -> Result<String, Problem> {
+        let malformed = || Problem::usage("the specification is empty", "write a name");
+        (!spec.is_empty()).then(|| spec.to_owned()).ok_or_else(malformed)
+    }
+
+    fn run(&self, spec: &str, _: &Path) -> Result<Handle, Problem> {
+        if spec == "broken" {
+            return Err(Problem::failed("machine `broken` did not start", "mend it"));
+        }
+        self.put(spec, &Fake::running(spec, layout()).unwrap());
+        Ok(json!(spec))
+    }
+
+    fn attach(&self, _: &str, qmp: &Path) -> Result<Handle, Problem> {
+        let handle = json!(qmp.file_name().unwrap().to_str());
+        let nobody = || Problem::failed(format!("nobody answers at {}", qmp.display()), "");
+        self.find(&handle).ok_or_else(nobody).map(|_| handle)
+    }
+
+    fn identity(&self, _: &Handle) -> Identity {
+        Identity { pid: std::process::id(), memory: layout().pages().bytes() }
+    }
+
+    fn state(&self, handle: &Handle) -> MachineState {
+        match self.find(handle).map(|machine| machine.status()) {
+            Some(Status::Running) => MachineState::Running,
+            None | Some(Status::Gone) => MachineState::Gone,
+            Some(_) => MachineState::Paused,
+        }
+    }
+
+    fn examine(&self, _: &Handle) -> Result<Examination, Problem> {
+        let ram = vec![RamFile {
+            name: "ram0".to_owned(),
+            size: layout().pages().bytes(),
+            populated: Bytes::ZERO,
+        }];
+        Ok(Examination { ram, ..Examination::default() })
+    }
+
+    fn depart(&self, _: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>> {
+        let machine = self.find(handle).expect("the test has not ended it");
+        Ok(Departure { machine: Box::new(machine.source()), description: b"{}".to_vec() })
+    }
+
+    fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {
+        Ok(vec!["fake".to_owned(), offer.machine.clone()])
+    }
+
+    fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
+        let name = &offer.machine;
+        let machine = Fake::waiting(name, offer.layout.clone()).unwrap();
+        self.put(name, &machine);
+        Ok(Arrival { machine: Box::new(machine.destination()), handle: json!(name) })
+    }
+
+    fn recover(&self, handle: &Handle) -> Result<(), Problem> {
+        let gone = || Problem::failed("the machine is gone", "");
+        let machine = self.find(handle).ok_or_else(gone)?;
+        let resumed = match machine.status() {
+            Status::Loaded => machine.destination().resume().map(drop),
+            _ => machine.source().resume(),
+        };
+        resumed.map_err(|error| Problem::failed(error, ""))
+    }
+
+    fn discard(&self, name: &str, _: Option<&Handle>) -> Result<(), Problem> {
+        self.lock().remove(name);
+        Ok(())
+    }
+}
