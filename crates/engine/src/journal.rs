@@ -56,8 +56,10 @@ pub enum Entry {
         /// Where that host answers inquiries.
         source_address: String,
     },
-    /// Destination: the machine is loaded, and the commit is about to be asked for. From here on
-    /// the destination neither runs nor discards the machine before it knows the outcome.
+    /// Destination: the machine's process is up, and the commit may be asked for at any time.
+    /// Recorded while the guest still runs at the source, so that no interruption waits for this
+    /// host's disk. A daemon that finds this neither runs nor discards the machine before it knows
+    /// the outcome from the source.
     AskedForCommit {
         /// The attempt.
         migration: MigrationId,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use punctual_units::Pages;
 use thiserror::Error;
 
-/// An estimate may be so much of what was asked for: the rest is for what cannot be foreseen.
+/// Of the time that the fixed part leaves, the copy may take so much by its estimate: the rest is
+/// for what cannot be foreseen.
 const SHARE: f64 = 0.9;
 /// Another round is worth its time if it shrinks what is left at least by this share ...
 const WORTHWHILE: f64 = 0.2;
@@ -149,24 +150,27 @@ impl Rule {
         Self { asked, within, extra: 0, best: None }
     }
 
-    /// The shortest interruption that can be promised where so much of it cannot be avoided.
-    pub(crate) fn least(unavoidable: Duration) -> Duration {
-        unavoidable.div_f64(SHARE)
+    /// The shortest interruption that can be promised of which so much cannot be avoided.
+    pub(crate) fn least(unavoidable: Expected) -> Duration {
+        unavoidable.fixed.saturating_add(unavoidable.copy.div_f64(SHARE))
+    }
+
+    fn is_met(&self, expected: &Expected) -> bool {
+        expected.copy <= self.asked.saturating_sub(expected.fixed).mul_f64(SHARE)
     }
 
     /// Decides at the end of a round.
     pub(crate) fn decide(&mut self, now: &Outlook) -> Decision {
-        let limit = self.asked.mul_f64(SHARE);
-        if now.at.saturating_add(limit) > self.within {
+        if now.at.saturating_add(self.asked) > self.within {
             return Decision::GiveUp(self.deadline_passed(now.expected_settled.total()));
         }
-        if now.expected.total() <= limit {
+        if self.is_met(&now.expected) {
             return self.stop_or_shrink(now);
         }
         if let Some(reason) = self.hopeless(now) {
             return Decision::GiveUp(reason);
         }
-        if now.expected_settled.total() <= limit {
+        if self.is_met(&now.expected_settled) {
             return Decision::Settle;
         }
         Decision::Continue(Continue::NotYet)

@@ -50,7 +50,7 @@ impl Context {
     /// Whether the interruption asked for is shorter than one without any page would be.
     pub(super) fn too_short(&self) -> Option<Why> {
         let fixed = self.fixed();
-        let least = Rule::least(fixed + ON_ITS_WAY);
+        let least = Rule::least(Expected { fixed, copy: ON_ITS_WAY });
         let asked = self.offer.downtime;
         (least > asked).then_some(Why::TooShort { asked, fixed, least })
     }

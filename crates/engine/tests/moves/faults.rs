@@ -8,8 +8,9 @@ use std::time::Duration;
 use punctual_engine::report::{Ending, Holder};
 use punctual_engine::{Cancel, Connection, Emigration, Immigration, Phase, emigrate};
 use punctual_guest::fake::{Call, Fake, Status};
+use punctual_link::Incoming;
 use punctual_units::Bytes;
-use punctual_wire::Outcome;
+use punctual_wire::{DestinationMessage, Outcome, SourceMessage};
 
 use crate::support::{
     At, Attempt, Log, OnCommit, Writing, admit, connect, layout, receive, running,
@@ -171,6 +172,51 @@ fn in_doubt_about_the_commit_both_sides_wait_for_the_log() {
             assert_eq!(here.status(), Status::Running);
         }
     }
+}
+
+/// A destination that takes everything and never gets ready.
+fn never_ready(link: punctual_link::Link) {
+    let (mut sender, mut receiver) = link.split();
+    let Ok(SourceMessage::Offer(offer)) = receiver.receive_message() else { return };
+    sender.send(&DestinationMessage::Accepted { command_line: vec![] }).unwrap();
+    sender.send(&DestinationMessage::Prepared).unwrap();
+    loop {
+        let round_ended = match receiver.receive::<SourceMessage>(&offer.layout) {
+            Ok(Incoming::RawPages(pages)) => {
+                let mut buffer = vec![0; pages.pages().len().bytes().get() as usize];
+                pages.take_into(&mut buffer).is_err()
+            }
+            Ok(Incoming::Packed(_)) => false,
+            Ok(Incoming::Message(message)) => matches!(message, SourceMessage::RoundEnd { .. }),
+            Err(_) => return,
+        };
+        let bytes = receiver.received();
+        if round_ended && sender.send(&DestinationMessage::Received { bytes }).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_guest_is_not_kept_stopped_by_a_destination_that_does_not_answer() {
+    let layout = layout(Bytes::mib(4));
+    let here = running(&layout);
+    let mut attempt = Attempt::new(&layout);
+    attempt.offer.downtime = Duration::from_millis(100);
+    attempt.offer.verify = false;
+    let (link, other) = connect();
+    let destination = std::thread::spawn(move || never_ready(other));
+    let machine = Box::new(here.source());
+    let cancel = Cancel::new();
+    let emigration =
+        emigrate(machine, link, attempt.offer, &attempt.request, &attempt.log, &(), &cancel);
+    destination.join().unwrap();
+    let report = emigration.report();
+    assert_eq!((report.outcome, report.owner), (Ending::Failed, Holder::Source), "{report:?}");
+    assert!(report.reason.contains("while handing-over, the guest had been stopped"), "{report:?}");
+    assert_eq!(report.measured.downtime, Some(report.measured.phases.sum()));
+    assert_eq!(here.status(), Status::Running);
+    moves_now(&here, emigration);
 }
 
 #[test]
