@@ -63,6 +63,7 @@ fn measure(qemu: &punctual_images::Qemu) {
     let spec = Spec { extra: qemu.arguments.clone(), ..text.parse().unwrap() };
     let mut machine = run(&spec, &hosts[0]);
     wait_growth(&hosts[0].serial_log("idle"));
+    // The guest shall be idle, which it does not tell: its boot takes some two seconds.
     std::thread::sleep(Duration::from_secs(4));
     let mut figures = Figures::default();
     for number in 0..MOVES {
