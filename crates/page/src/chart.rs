@@ -65,6 +65,15 @@ impl Chart<'_> {
         Ok(svg)
     }
 
+    /// The name of each series and its colour as CSS writes it.
+    pub(crate) fn legend(&self) -> Vec<(&str, String)> {
+        let entry = |series: &Series| {
+            let RGBColor(red, green, blue) = series.colour;
+            format!("rgb({red}, {green}, {blue})")
+        };
+        self.series.iter().map(|series| (series.name.as_str(), entry(series))).collect()
+    }
+
     fn draw(
         &self,
         area: &DrawingArea<SVGBackend<'_>, Shift>,
@@ -100,7 +109,7 @@ impl Chart<'_> {
         for series in &self.series {
             let colour = series.colour;
             let points = series.points.iter().copied();
-            let drawn = match series.style {
+            match series.style {
                 Style::Line => {
                     chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?
                 }
@@ -108,17 +117,7 @@ impl Chart<'_> {
                     chart.draw_series(points.map(|point| Circle::new(point, 2, colour.filled())))?
                 }
             };
-            drawn.label(series.name.clone()).legend(move |(x, y)| {
-                Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled())
-            });
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(FAINT)
-            .label_font(text)
-            .draw()?;
         area.present()
     }
 
@@ -157,10 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_escaped() {
-        let svg = chart(vec![(0.0, 1.0), (1.0, 2.0)]).svg().unwrap();
+    fn axes_and_marks_are_named() {
+        let chart = chart(vec![(0.0, 1.0), (1.0, 2.0)]);
+        let svg = chart.svg().unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(svg.contains("sent &amp; kept") && svg.contains("promised"));
+        assert!(svg.contains("time [s]") && svg.contains("promised"));
+        assert_eq!(chart.legend(), vec![("sent & kept", "rgb(0, 114, 178)".to_owned())]);
     }
 
     #[test]

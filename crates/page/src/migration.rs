@@ -27,8 +27,8 @@ pub struct ClientView {
 /// A chart could not be drawn.
 pub fn migration(report: &Report, client: Option<&ClientView>) -> Result<String, ChartError> {
     let title = format!("{}: {} to {}", report.machine, report.from, report.to);
-    let course = course(report)?;
-    let arrivals = client.map(|client| arrivals(report, client)).transpose()?;
+    let course = drawn(&course(report))?;
+    let arrivals = client.map(|client| drawn(&arrivals(report, client))).transpose()?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -54,11 +54,15 @@ pub fn migration(report: &Report, client: Option<&ClientView>) -> Result<String,
                         (phases(&report.measured.phases))
                     }
                 }
-                section { h2 { "Pages written and sent" } (PreEscaped(course)) }
+                section {
+                    h2 { "Pages written and sent" }
+                    (course)
+                    p.note { "The dashed line is the moment at which the guest stopped." }
+                }
                 @if let Some(arrivals) = arrivals {
                     section {
                         h2 { "Silence at the client" }
-                        (PreEscaped(arrivals))
+                        (arrivals)
                         p.note {
                             "Each dot is a datagram of the guest's 1 kHz beacon: when it came, and how long "
                             "nothing had come before it."
@@ -90,7 +94,7 @@ fn summary(report: &Report, client: Option<&ClientView>) -> Markup {
     };
     html! {
         table {
-            tr { th {} th { "promised" } th { "measured" } }
+            tr { th {} td { "promised" } td { "measured" } }
             tr {
                 th { "downtime, as the engine saw it" }
                 td { (milliseconds(report.promised.downtime)) } td { (downtime) }
@@ -150,8 +154,21 @@ fn phases(phases: &Phases) -> Markup {
     }
 }
 
+/// A chart under the names of its series.
+fn drawn(chart: &Chart<'_>) -> Result<Markup, ChartError> {
+    let svg = chart.svg()?;
+    Ok(html! {
+        ul.legend {
+            @for (name, colour) in chart.legend() {
+                li { span.swatch style=(format!("background: {colour}")) {} (name) }
+            }
+        }
+        (PreEscaped(svg))
+    })
+}
+
 /// Dirty pages, and what was written and sent in all, over time, with a line at the stop.
-fn course(report: &Report) -> Result<String, ChartError> {
+fn course(report: &Report) -> Chart<'static> {
     let mebibytes = |pages: u64| (pages * PAGE_SIZE.get()) as f64 / f64::from(1 << 20);
     let mut written = 0;
     let mut lines = [Vec::new(), Vec::new(), Vec::new()];
@@ -183,11 +200,10 @@ fn course(report: &Report) -> Result<String, ChartError> {
         ],
         marks: stopped.map(Mark::Vertical).into_iter().collect(),
     }
-    .svg()
 }
 
 /// The silences around the handover, with the promise as a line.
-fn arrivals(report: &Report, client: &ClientView) -> Result<String, ChartError> {
+fn arrivals(report: &Report, client: &ClientView) -> Chart<'static> {
     /// How much is shown on either side of the longest silence, in seconds.
     const AROUND: f64 = 0.5;
     let handover = client
@@ -214,7 +230,6 @@ fn arrivals(report: &Report, client: &ClientView) -> Result<String, ChartError> 
             format!("promised: {}", milliseconds(promised)),
         )],
     }
-    .svg()
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -92,6 +92,12 @@ impl GuestSpec {
         let mut net = Table::new();
         net.insert("bridge".to_owned(), text(&crate::names::BRIDGE));
         let mut spec = self.more.clone();
+        // Where QEMU's firmware lies comes first, so that more of the same can be added behind it.
+        let mut extra: Vec<Value> = self.qemu.arguments.iter().map(|word| text(word)).collect();
+        if let Some(Value::Array(more)) = spec.remove("extra") {
+            extra.extend(more);
+        }
+        spec.insert("extra".to_owned(), Value::Array(extra));
         for (field, value) in [
             ("name", text(&self.name)),
             ("memory", text(&format!("{}KiB", self.memory.get() >> 10))),

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 pub use daemons::{DaemonError, PORT, start_daemon};
-pub use guest::{Guest, GuestSpec};
+pub use guest::{Guest, GuestDisk, GuestSpec};
 
 use crate::{DownError, Lab, LabSpec, NoSuchPlace, Process, Removed, UpError};
 
