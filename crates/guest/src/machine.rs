@@ -130,7 +130,8 @@ pub trait Surrendered: Send {
 
 /// A machine at the destination: its process waits for device state and has never run.
 ///
-/// Dropping it discards it.
+/// Dropping it discards it, unless [`DestinationMachine::resume`] has been called: from then on the
+/// machine belongs to this host, and only [`DestinationMachine::discard`] ends it.
 pub trait DestinationMachine: Send {
     /// The machine's memory, all zero at first.
     fn ram(&self) -> &Arc<Ram>;

@@ -33,6 +33,12 @@ pub enum LayoutError {
     /// A machine has at least one region.
     #[error("a machine needs at least one region of memory")]
     NoRegions,
+    /// A machine has at most [`MemoryLayout::MOST_REGIONS`] regions.
+    #[error(
+        "{0} regions of memory are more than the {} that a machine may have",
+        MemoryLayout::MOST_REGIONS
+    )]
+    TooManyRegions(usize),
     /// Two regions have one name.
     #[error("two regions of memory have the name `{0}`")]
     NameTwice(String),
@@ -58,14 +64,20 @@ pub struct RegionSpan {
 }
 
 impl MemoryLayout {
+    /// The most regions of a machine: QEMU's slots for DIMMs (256) and NUMA nodes (128) fit well.
+    pub const MOST_REGIONS: usize = 1024;
+
     /// The layout of these regions, in this order.
     ///
     /// # Errors
-    /// No region, a name twice, or a size that is not a whole number of pages.
+    /// No region or too many, a name twice, or a size that is not a whole number of pages.
     pub fn new(regions: Vec<Region>) -> Result<Self, LayoutError> {
         const MOST_PAGES: u64 = 1 << 40;
         if regions.is_empty() {
             return Err(LayoutError::NoRegions);
+        }
+        if regions.len() > Self::MOST_REGIONS {
+            return Err(LayoutError::TooManyRegions(regions.len()));
         }
         let mut starts = vec![0_u64];
         for (index, region) in regions.iter().enumerate() {
@@ -165,6 +177,8 @@ mod tests {
         let twice = MemoryLayout::new(vec![region("ram0", 1), region("ram0", 1)]);
         assert_eq!(twice, Err(LayoutError::NameTwice("ram0".to_owned())));
         assert!(MemoryLayout::new(vec![region("ram0", 0)]).is_err());
+        let many = (0..1025).map(|index| region(&index.to_string(), 1)).collect();
+        assert_eq!(MemoryLayout::new(many), Err(LayoutError::TooManyRegions(1025)));
     }
 
     #[test]
