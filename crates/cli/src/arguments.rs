@@ -270,6 +270,8 @@ pub(crate) enum Bench {
         /// How often
         #[arg(long, default_value_t = 5, value_name = "NUMBER")]
         repetitions: usize,
+        #[command(flatten)]
+        guest: GuestChoice,
     },
 }
 

@@ -7,7 +7,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use punctual_engine::report::{Ending, Report};
 use punctual_host::api::{MachineDetails, MachineSummary};
-use punctual_lab::bench::{Bench, Figures, Summary};
+use punctual_lab::bench::tracing::{Tracing, TracingRow, Writer};
+use punctual_lab::bench::{Bench, Figures, Spread, Summary};
 use punctual_lab::demo::Demo;
 use serde::Serialize;
 
@@ -190,6 +191,48 @@ pub(crate) fn bench(outcome: &Bench, summary: &Summary) -> Table {
     let about = format!("{} ms asked, {rate}, QEMU {}", outcome.downtime_ms, outcome.qemu);
     table.add_row([about.as_str()]);
     table
+}
+
+/// What tracing alone costs: medians, with the least and the most in brackets.
+pub(crate) fn tracing(outcome: &Tracing, rows: &[TracingRow]) -> Table {
+    let mut table = plain();
+    table.set_header([
+        "WRITER",
+        "SCAN EVERY",
+        "WRITES/s",
+        "WRITES/s ×",
+        "vCPU TIME A WRITE ×",
+        "LOST % OF A CPU",
+        "A SCAN ms",
+        "PAGES",
+    ]);
+    for row in rows {
+        let writer = match row.writer {
+            Writer::Paced(rate) => format!("{rate} writes/s"),
+            Writer::Saturating => "saturating".to_owned(),
+        };
+        table.add_row([
+            writer,
+            format!("{} ms", row.period_ms),
+            format!("{:.0}", row.free_writes_per_s.median),
+            spread(row.rate_ratio, 1.0, 3),
+            spread(row.time_ratio, 1.0, 3),
+            spread(row.lost_share, 100.0, 1),
+            format!("{:.2}", row.scan_ms.median),
+            format!("{:.0}", row.pages_per_scan.median),
+        ]);
+    }
+    let pairs = rows.first().map_or(0, |row| row.pairs);
+    let about = format!("traced / free, {pairs} pairs each, TCG, QEMU {}", outcome.qemu);
+    table.add_row([about.as_str()]);
+    table
+}
+
+/// A median, and how far the figures lie apart.
+fn spread(spread: Spread, times: f64, digits: usize) -> String {
+    let Spread { least, median, most } = spread;
+    let [least, median, most] = [least, median, most].map(|figure| figure * times);
+    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
 /// How a migration ended, in one line.

@@ -3,20 +3,22 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use punctual_lab::bench::tracing::{self, Pair, Tracing, TracingRow, TracingSpec, Writer};
 use punctual_lab::bench::{
     Bench as Outcome, BenchSpec, Contender, Load, Summary, Trial, run as compare,
 };
 use serde::Serialize;
 
 use super::demo::chosen;
-use crate::arguments::{Bench as Said, BenchMigrate, Global};
+use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice};
 use crate::failure::Failure;
 use crate::output;
 
 pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
     match said {
         Said::Migrate(said) => migrate(global, said),
-        Said::Throughput { .. } | Said::Tracing { .. } => Err(Failure::failed("not here yet", "")),
+        Said::Throughput { .. } => Err(Failure::failed("not here yet", "")),
+        Said::Tracing { repetitions, guest } => trace(global, repetitions, &guest),
     }
 }
 
@@ -70,4 +72,50 @@ fn in_a_line(trial: &Trial) -> String {
     let Trial { contender, load, gap_ms, total_s, bytes, .. } = trial;
     let lost = trial.lost.as_ref().map(|why| format!("  LOST: {why}")).unwrap_or_default();
     format!("{load:14} {contender:18} gap {gap_ms:6.1} ms  total {total_s:5.2} s  {bytes}{lost}")
+}
+
+/// What `--json` prints: every pair of windows, and the medians.
+#[derive(Serialize)]
+struct PrintedTracing<'a> {
+    #[serde(flatten)]
+    outcome: &'a Tracing,
+    rows: &'a [TracingRow],
+}
+
+fn trace(global: &Global, repetitions: usize, guest: &GuestChoice) -> Result<ExitCode, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::failed(error, ""))?;
+    let spec = TracingSpec {
+        lab: "bench-tracing".parse().expect("bench-tracing is a name"),
+        qemu: chosen(guest)?,
+        repetitions,
+    };
+    let (all, mut done) = (Tracing::pairs_of(repetitions), 0);
+    let outcome = tracing::run(&spec, &program, |pair| {
+        done += 1;
+        eprintln!("{done:>3}/{all}  {}", traced_in_a_line(pair));
+    });
+    let outcome = outcome.map_err(|error| Failure::failed(error, ""))?;
+    let rows = outcome.rows();
+    if global.json {
+        output::json(&PrintedTracing { outcome: &outcome, rows: &rows })?;
+    } else {
+        output::line(output::tracing(&outcome, &rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn traced_in_a_line(pair: &Pair) -> String {
+    let writer = match pair.writer {
+        Writer::Paced(rate) => format!("{rate} writes/s"),
+        Writer::Saturating => "saturating".to_owned(),
+    };
+    let Pair { period_ms, free, traced, scan_ms, .. } = pair;
+    format!(
+        "{writer:14} scan every {period_ms:4} ms: {:.0} → {:.0} writes/s, {:.2} → {:.2} µs for \
+         each, a scan {scan_ms:.2} ms",
+        free.writes_per_s,
+        traced.writes_per_s,
+        free.microseconds_per_write(),
+        traced.microseconds_per_write(),
+    )
 }

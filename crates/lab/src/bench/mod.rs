@@ -11,6 +11,7 @@
 mod contender;
 mod native;
 mod summary;
+pub mod tracing;
 mod traffic;
 mod trial;
 
