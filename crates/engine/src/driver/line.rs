@@ -15,7 +15,7 @@ use super::outlet::Outlet;
 use super::{Cancel, Connection, told};
 use crate::journal::{Entry, Journal, JournalError};
 use crate::source::{Event, Holding};
-use crate::{Observer, Phase};
+use crate::{Observer, Phase, Progress};
 
 /// How long an event is waited for before it is looked whether the move was cancelled.
 const TICK: Duration = Duration::from_millis(20);
@@ -36,7 +36,7 @@ pub(super) struct Line<'a> {
     cancel: &'a Cancel,
     cancelled: bool,
     /// What was shown last, and when.
-    shown: Option<(Instant, Phase)>,
+    shown: Option<(Instant, Progress)>,
 }
 
 impl<'a> Line<'a> {
@@ -116,15 +116,29 @@ impl<'a> Line<'a> {
 
     pub(super) fn show(&mut self, holding: &Holding) {
         let (now, phase) = (Instant::now(), holding.phase());
-        let due = self.shown.is_none_or(|(at, shown)| shown != phase || now - at >= SHOW_EVERY);
+        let due = (self.shown.as_ref())
+            .is_none_or(|(at, shown)| shown.phase != phase || now - *at >= SHOW_EVERY);
         if due {
-            self.shown = Some((now, phase));
-            self.observer.progress(&holding.progress(now - self.begin));
+            self.show_as(now, holding.progress(now - self.begin));
         }
     }
 
+    /// Shows that a phase is reached behind which nothing is counted any more.
+    pub(super) fn reached(&mut self, phase: Phase) {
+        if let Some((_, shown)) = self.shown.take() {
+            let now = Instant::now();
+            self.show_as(now, Progress { phase, elapsed: now - self.begin, ..shown });
+        }
+    }
+
+    fn show_as(&mut self, now: Instant, progress: Progress) {
+        self.observer.progress(&progress);
+        self.shown = Some((now, progress));
+    }
+
     /// Says what there is to say, and ends the connection and its threads.
-    pub(super) fn close(self) {
+    pub(super) fn close(mut self) {
+        self.reached(Phase::Ended);
         self.outlet.close();
         // It ends with the connection.
         let _ = self.ears.join();

@@ -25,10 +25,14 @@ use crate::source::BatchKind;
 const PACK_BELOW: BytesPerSecond = BytesPerSecond::megabits(2500);
 /// What is sent to find out how fast a link is that nobody said anything about.
 const TRIAL: Bytes = Bytes::mib(2);
+/// A link that did not take it in this time is slow.
+const TRIAL_TIME: Duration = Duration::from_millis(50);
 /// Runs from here on go raw on a fast link.
 const LONG_RUN: Pages = Pages::new(16);
 /// A wish to stop is heard after at most so many pages.
 const RAW_AT_ONCE: Pages = Pages::new(1024);
+/// The trial is to end soon behind what it needs.
+const RAW_IN_TRIAL: Pages = Pages::new(64);
 const PACKED_AT_ONCE: Pages = Pages::new(256);
 /// Fingerprints may use 1/1024 of the machine's memory, and this.
 const FINGERPRINTS_LEAST: Bytes = Bytes::mib(16);
@@ -67,14 +71,16 @@ impl PageSender {
         Self { encoder: Encoder::new(layout, key, budget), ram, pace }
     }
 
-    /// Sends pages until all are sent or `go_on` says no; whether all were.
+    /// Sends pages until all are sent or `go_on`, told how many have been, says no; whether all
+    /// were.
     pub(super) fn send(
         &mut self,
         pages: &PageSet,
         kind: BatchKind,
         sender: &mut Sender,
-        mut go_on: impl FnMut(&Sender) -> bool,
+        mut go_on: impl FnMut(&Sender, Pages) -> bool,
     ) -> Result<bool, SendError> {
+        let mut sent = Pages::ZERO;
         let mut short = Vec::new();
         let mut short_pages = Pages::ZERO;
         for run in pages.ranges() {
@@ -82,25 +88,33 @@ impl PageSender {
             while !rest.is_empty() {
                 let now;
                 if self.is_fast(kind) && rest.len() >= LONG_RUN {
-                    (now, rest) = rest.split_at(RAW_AT_ONCE);
+                    (now, rest) = rest.split_at(self.raw_at_once());
                     self.raw(now, sender)?;
-                    self.learn(sender)?;
+                    sent += now.len();
                 } else {
                     (now, rest) = rest.split_at(PACKED_AT_ONCE);
                     short.push(now);
                     short_pages += now.len();
-                    if short_pages >= PACKED_AT_ONCE {
-                        self.packed(&mut short, sender)?;
-                        short_pages = Pages::ZERO;
+                    if short_pages < PACKED_AT_ONCE {
+                        continue;
                     }
+                    self.packed(&mut short, sender)?;
+                    sent += std::mem::take(&mut short_pages);
                 }
-                if short.is_empty() && !go_on(sender) {
+                if !go_on(sender, sent) {
                     return Ok(false);
                 }
             }
         }
         self.packed(&mut short, sender)?;
-        Ok(go_on(sender))
+        Ok(go_on(sender, pages.len()))
+    }
+
+    fn raw_at_once(&self) -> Pages {
+        match self.pace {
+            Pace::Known(_) => RAW_AT_ONCE,
+            Pace::Unknown { .. } => RAW_IN_TRIAL,
+        }
     }
 
     /// Whether long runs go raw. At a final copy nothing is tried.
@@ -112,6 +126,7 @@ impl PageSender {
     }
 
     fn raw(&mut self, pages: PageRange, sender: &mut Sender) -> Result<(), SendError> {
+        self.learn(sender)?;
         let layout = self.ram.layout();
         for span in layout.spans(pages) {
             let raw: RawPages =
@@ -138,7 +153,7 @@ impl PageSender {
         let now = Instant::now();
         let (begin, before) = *since.get_or_insert((now, arrived));
         let (time, bytes) = (now - begin, arrived.saturating_sub(before));
-        if bytes >= TRIAL || time >= Duration::from_millis(50) {
+        if bytes >= TRIAL || time >= TRIAL_TIME {
             self.pace = bytes.per(time).map_or(self.pace, Pace::Known);
         }
         Ok(())

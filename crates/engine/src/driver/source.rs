@@ -11,7 +11,7 @@ use super::line::Line;
 use super::{Cancel, Connection, told};
 use crate::journal::{Entry, Journal};
 use crate::source::{Committed, Effect, Event, Holding, Moved, Next, Stayed, Unknown, Why};
-use crate::{Observer, Report, Request};
+use crate::{Observer, Phase, Report, Request};
 
 /// How a move ended at the source.
 pub enum Emigration {
@@ -202,6 +202,7 @@ impl Driver<'_> {
         let Self { machine, mut line } = self;
         let surrendered = machine.surrender();
         line.outlet.say(SourceMessage::Commit);
+        line.reached(Phase::Committed);
         let Moved { report, seen_running } = loop {
             let (at, event) = line.next_event();
             match committed.step(at, event) {

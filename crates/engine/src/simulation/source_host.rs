@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use punctual_units::{Bytes, PAGE_SIZE};
+use punctual_units::{Bytes, PAGE_SIZE, Pages};
 use punctual_wire::SourceMessage;
 
 use super::faults::Point;
@@ -167,10 +167,11 @@ impl World {
             return;
         }
         self.sending = Some((pages, until));
+        let pages = Pages::new(until as u64);
         // The socket holds two milliseconds' worth.
         let ahead = self.link_free.saturating_sub(self.now);
         self.schedule(ahead.saturating_sub(Duration::from_millis(2)), Action::SendChunk);
-        self.step_source(source::Event::Sending { sent: self.sent });
+        self.step_source(source::Event::Sending { sent: self.sent, pages });
     }
 
     pub(super) fn crash_source(&mut self) {

@@ -59,9 +59,9 @@ impl Context {
     pub(super) fn note(&mut self, at: Duration, event: &Event) {
         match event {
             Event::Heard(DestinationMessage::Received { bytes }) => self.meter.received(at, *bytes),
-            Event::Sending { sent } | Event::PagesSent { sent } | Event::StateSent { sent, .. } => {
-                self.meter.sent(*sent)
-            }
+            Event::Sending { sent, .. }
+            | Event::PagesSent { sent }
+            | Event::StateSent { sent, .. } => self.meter.sent(*sent),
             _ => return,
         }
         self.course.sent = self.meter.total_sent();
@@ -141,8 +141,8 @@ impl Context {
     pub(super) fn progress(&self, at: Duration, state: &State) -> Progress {
         let dirty = state.dirty();
         let rate = self.meter.bandwidth().unwrap_or_default();
-        let round_left = state.round().map_or(Pages::ZERO, |(_, pages)| pages);
-        let known = rate != BytesPerSecond::ZERO && state.round().is_some();
+        let round_left = state.round_left().unwrap_or_default();
+        let known = rate != BytesPerSecond::ZERO && state.round_left().is_some();
         Progress {
             machine: self.offer.machine.clone(),
             phase: state.phase(),

@@ -29,6 +29,8 @@ pub(super) struct Sending {
     pub(super) round: Round,
     pub(super) remainder: Remainder,
     stop_prepared: bool,
+    /// Pages of the round that have been sent.
+    sent: Pages,
     all_sent: bool,
 }
 
@@ -65,22 +67,28 @@ impl Sending {
         let number = context.course.rounds;
         let pages = remainder.take();
         let round = Round { number, pages: pages.len() };
-        let state = Self { round, remainder, stop_prepared, all_sent: false };
+        let state = Self { round, remainder, stop_prepared, sent: Pages::ZERO, all_sent: false };
         let batch = Batch { pages, kind: BatchKind::Round(number) };
         Transition::To(State::Sending(state), vec![Effect::Send(batch)])
+    }
+
+    /// Pages of the round that are still to be sent.
+    pub(super) fn left(&self) -> Pages {
+        self.round.pages.saturating_sub(self.sent)
     }
 
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
         let mut effects = vec![];
         match event {
             Event::PagesSent { sent } if !self.all_sent => {
-                self.all_sent = true;
+                (self.all_sent, self.sent) = (true, self.round.pages);
                 context.course.pages_sent += self.round.pages;
                 context.meter.end_round(at, sent, self.round.pages);
                 effects.push(Effect::Say(SourceMessage::RoundEnd { round: self.round.number }));
             }
-            Event::Sending { .. } => {
-                context.course.sample(at, Pages::ZERO, State::Sending(self.clone()).dirty());
+            Event::Sending { pages, .. } => {
+                self.sent = pages;
+                context.course.sample(at, Pages::ZERO, self.left() + self.remainder.at_a_stop());
             }
             Event::Heard(punctual_wire::DestinationMessage::Received { .. })
             | Event::TimePassed => {}

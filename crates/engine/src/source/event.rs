@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, PageSet};
+use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
 use punctual_wire::{DestinationMessage, Refusal, SourceMessage};
 use thiserror::Error;
 
@@ -17,10 +17,12 @@ pub enum Event {
     Cancelled,
     /// Time passes. Comes at least every 50 ms.
     TimePassed,
-    /// Pages are being sent; so many bytes are on the connection in all.
+    /// Pages are being sent.
     Sending {
-        /// The bytes.
+        /// Bytes on the connection in all.
         sent: Bytes,
+        /// Pages of the batch that have been sent.
+        pages: Pages,
     },
     /// [`Effect::Send`] is done: the last page has been handed to the link.
     PagesSent {

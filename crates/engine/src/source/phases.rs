@@ -144,7 +144,7 @@ impl State {
     /// sent included.
     pub(super) fn dirty(&self) -> Pages {
         match self {
-            Self::Sending(state) => state.round.pages + state.remainder.at_a_stop(),
+            Self::Sending(state) => state.left() + state.remainder.at_a_stop(),
             Self::Scanning(state) => state.remainder.at_a_stop(),
             Self::Readying(state) => state.remainder.at_a_stop(),
             Self::Settling(state) => state.remainder.at_a_stop(),
@@ -159,9 +159,10 @@ impl State {
         }
     }
 
-    pub(super) fn round(&self) -> Option<(u32, Pages)> {
+    /// Pages of the present round that are still to be sent.
+    pub(super) fn round_left(&self) -> Option<Pages> {
         match self {
-            Self::Sending(state) => Some((state.round.number, state.round.pages)),
+            Self::Sending(state) => Some(state.left()),
             _ => None,
         }
     }

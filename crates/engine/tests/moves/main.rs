@@ -10,7 +10,7 @@ mod support;
 use std::time::Duration;
 
 use punctual_engine::report::{Ending, Holder};
-use punctual_engine::{Emigration, Entry, Immigration};
+use punctual_engine::{Emigration, Entry, Immigration, Observer, Phase, Progress};
 use punctual_guest::Settled;
 use punctual_guest::fake::{Fake, Status};
 use punctual_units::{Bytes, BytesPerSecond};
@@ -145,4 +145,42 @@ fn a_rehearsal_shows_the_command_line_and_moves_nothing() {
     assert_eq!((report.outcome, command_line), (Ending::Completed, Some(vec!["qemu".to_owned()])));
     assert!(matches!(immigration, Immigration::NothingStarted { .. }));
     assert_eq!((here.calls(), there.calls()), (vec![], vec![]));
+}
+
+/// Notes each phase once.
+#[derive(Default)]
+struct Phases(std::sync::Mutex<Vec<Phase>>);
+
+impl Observer for Phases {
+    fn progress(&self, progress: &Progress) {
+        let mut phases = self.0.lock().unwrap();
+        if phases.last() != Some(&progress.phase) {
+            phases.push(progress.phase);
+        }
+    }
+}
+
+#[test]
+fn whoever_watches_sees_each_phase() {
+    let layout = layout(Bytes::mib(4));
+    let (here, there) = (running(&layout), Fake::waiting("web", layout.clone()).unwrap());
+    let watching = Phases::default();
+    let mut attempt = Attempt::new(&layout);
+    attempt.observer = &watching;
+    drop(attempt.run(Box::new(here.source()), admit(there.destination())));
+    let phases = watching.0.into_inner().unwrap();
+    assert_eq!(
+        phases,
+        [
+            Phase::Offering,
+            Phase::Preparing,
+            Phase::Copying,
+            Phase::Stopping,
+            Phase::FinalCopy,
+            Phase::HandingOver,
+            Phase::Committing,
+            Phase::Committed,
+            Phase::Ended,
+        ]
+    );
 }
