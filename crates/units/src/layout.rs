@@ -35,8 +35,8 @@ pub enum LayoutError {
     NoRegions,
     /// A machine has at most [`MemoryLayout::MOST_REGIONS`] regions.
     #[error(
-        "{0} regions of memory are more than the {} that a machine may have",
-        MemoryLayout::MOST_REGIONS
+        "{0} regions of memory are more than the {most} that a machine may have",
+        most = MemoryLayout::MOST_REGIONS
     )]
     TooManyRegions(usize),
     /// Two regions have one name.
