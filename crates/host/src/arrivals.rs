@@ -21,6 +21,8 @@ use crate::registry::{Record, Standing, check_name};
 
 /// How many connections are served at a time; more are closed at once.
 const MOST: usize = 64;
+/// How long an offer waits for an earlier attempt with the same machine to come to its end.
+const TIDYING: Duration = Duration::from_secs(3);
 /// After a listener's error that may pass, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -169,13 +171,14 @@ fn admit(host: &Arc<Host>, offer: &Offer) -> Result<Admission, Vec<Refusal>> {
     };
     let name = &offer.machine;
     check_name(name).map_err(|error| refuse("name-malformed", error.to_string(), ""))?;
-    if let Ok(record) = host.registry.get(name) {
+    // An attempt that was just cancelled may not have been tidied up here yet.
+    if let Some(record) = host.registry.wait_for_name(name, TIDYING) {
         let here = &host.config.name;
         return Err(match record.standing {
             Standing::Arriving(_) => refuse(
                 "migration-under-way",
                 format!("host `{here}`: a machine called `{name}` is already arriving"),
-                "wait until that attempt has ended",
+                "wait until that attempt has ended; `punctual list` shows it there",
             ),
             _ => refuse(
                 "name-taken",

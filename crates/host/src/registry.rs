@@ -6,7 +6,8 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -107,6 +108,7 @@ pub enum RegistryError {
 pub(crate) struct Registry {
     directory: PathBuf,
     records: Mutex<BTreeMap<String, Record>>,
+    removed: Condvar,
 }
 
 impl Registry {
@@ -123,7 +125,11 @@ impl Registry {
                 records.insert(record.name.clone(), record);
             }
         }
-        Ok(Self { directory: directory.to_owned(), records: Mutex::new(records) })
+        Ok(Self {
+            directory: directory.to_owned(),
+            records: Mutex::new(records),
+            removed: Condvar::new(),
+        })
     }
 
     /// Adds a machine under a name that is free.
@@ -171,7 +177,20 @@ impl Registry {
         let path = self.path(name);
         durable::remove(&path).map_err(|source| RegistryError::Io { path, source })?;
         records.remove(name);
+        self.removed.notify_all();
         Ok(())
+    }
+
+    /// Waits until a machine that is arriving has come to its end or `timeout` is over. Returns
+    /// the record that then stands in the way of another of that name.
+    pub(crate) fn wait_for_name(&self, name: &str, timeout: Duration) -> Option<Record> {
+        let is_arriving = |records: &mut BTreeMap<String, Record>| {
+            let standing = records.get(name).map(|record| record.standing);
+            matches!(standing, Some(Standing::Arriving(_)))
+        };
+        let waited = self.removed.wait_timeout_while(self.lock(), timeout, is_arriving);
+        let (records, _) = waited.expect("no thread panics while it holds the registry");
+        records.get(name).cloned()
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<Record, RegistryError> {

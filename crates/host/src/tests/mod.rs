@@ -113,8 +113,11 @@ impl Drop for Site {
     }
 }
 
+/// A daemon and the machines of its host.
+type Host = (Site, Arc<fakes::Fakes>);
+
 /// Two hosts without machines, and where they keep their state.
-fn two_hosts() -> (TempDir, (Site, Arc<fakes::Fakes>), (Site, Arc<fakes::Fakes>)) {
+fn two_hosts() -> (TempDir, Host, Host) {
     let directory = tempfile::tempdir().unwrap();
     let host = |name| {
         let fakes = Arc::new(fakes::Fakes::default());
