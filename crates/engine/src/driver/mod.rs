@@ -20,6 +20,7 @@ mod ears;
 mod inlet;
 mod line;
 mod outlet;
+mod pace;
 mod pages;
 mod source;
 
