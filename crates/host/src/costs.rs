@@ -10,6 +10,9 @@ use crate::durable;
 
 /// How many handovers are remembered.
 const REMEMBERED: usize = 16;
+/// As how many handovers the prior counts: one or two that happened on a busy moment do not make a
+/// host refuse what it can do.
+const PRIOR: usize = 3;
 
 /// The last handovers of this host, kept in its state directory.
 #[derive(Debug)]
@@ -26,18 +29,18 @@ impl CostHistory {
         Self { path: path.to_owned(), handovers: handovers.unwrap_or_default() }
     }
 
-    /// The median of each part over the last handovers, or the prior.
+    /// The median of each part over the last handovers and the prior.
     pub(crate) fn expected(&self) -> FixedCost {
+        let prior = [FixedCost::default(); PRIOR];
         let median = |part: fn(&FixedCost) -> Duration| {
-            let mut times: Vec<_> = self.handovers.iter().map(part).collect();
+            let mut times: Vec<_> = self.handovers.iter().chain(&prior).map(part).collect();
             times.sort_unstable();
-            times.get(times.len() / 2).copied()
+            times[times.len() / 2]
         };
-        match (median(|c| c.stop), median(|c| c.device_state), median(|c| c.resume)) {
-            (Some(stop), Some(device_state), Some(resume)) => {
-                FixedCost { stop, device_state, resume }
-            }
-            _ => FixedCost::default(),
+        FixedCost {
+            stop: median(|cost| cost.stop),
+            device_state: median(|cost| cost.device_state),
+            resume: median(|cost| cost.resume),
         }
     }
 
@@ -69,9 +72,11 @@ mod tests {
         let mut history = CostHistory::open(&path);
         assert_eq!(history.expected(), FixedCost::default());
         history.add(cost(1000));
-        (0..REMEMBERED as u64).for_each(|ms| history.add(cost(ms)));
-        assert_eq!(history.expected(), cost(8));
-        assert_eq!(CostHistory::open(&path).expected(), cost(8), "it survives the daemon");
+        assert_eq!(history.expected(), FixedCost::default(), "one is no rule");
+        (0..REMEMBERED as u64).for_each(|ms| history.add(cost(1000 + ms)));
+        let of_nineteen = cost(1000 + 9 - PRIOR as u64);
+        assert_eq!(history.expected(), of_nineteen);
+        assert_eq!(CostHistory::open(&path).expected(), of_nineteen, "it survives the daemon");
         fs::write(&path, "no JSON").unwrap();
         assert_eq!(CostHistory::open(&path).expected(), FixedCost::default());
     }
