@@ -26,7 +26,12 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
     let dry_run = said.dry_run;
     let migration = client.migrate(&request(said)).await?;
     let mut display = Display::new(global.json || dry_run);
-    let ended = follow(&client, &migration, &mut display).await;
+    // One that was refused at once is not remembered.
+    let ended = if migration.has_ended() {
+        Ok(migration)
+    } else {
+        follow(&client, &migration, &mut display).await
+    };
     display.end();
     let migration = ended?;
     let report = migration.report.as_ref().expect("a migration that has ended has a report");
@@ -43,7 +48,12 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
         }
         (_, false) => {}
     }
-    Failure::of_report(report).map_or(Ok(ExitCode::SUCCESS), Err)
+    match Failure::of_report(report) {
+        None => Ok(ExitCode::SUCCESS),
+        // It is what was asked for, and has been told.
+        Some(failure) if report.outcome == Ending::Cancelled => Ok(failure.exit.into()),
+        Some(failure) => Err(failure),
+    }
 }
 
 fn request(said: Migrate) -> MigrateRequest {
