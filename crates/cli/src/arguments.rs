@@ -256,14 +256,16 @@ pub(crate) enum QemuSeries {
 pub(crate) enum Bench {
     /// The same guest over the same link, moved by Punctual and by QEMU's own modes, in turn
     Migrate(BenchMigrate),
-    /// RAM over an unshaped link, beside one stream of iperf3
+    /// RAM over an unshaped link, beside one stream of iperf3; and what the daemons need of memory
     Throughput {
-        /// How often
+        /// How often each guest goes there and back
         #[arg(long, default_value_t = 5, value_name = "NUMBER")]
         repetitions: usize,
-        /// The guest's RAM that holds something
-        #[arg(long, default_value = "2GiB", value_name = "SIZE")]
-        memory: Bytes,
+        /// The guests' RAM; all but 192 MiB of it is filled
+        #[arg(long, value_delimiter = ',', default_values = ["512MiB", "2GiB"], value_name = "SIZE,…")]
+        memory: Vec<Bytes>,
+        #[command(flatten)]
+        guest: GuestChoice,
     },
     /// What tracing alone costs a guest that writes
     Tracing {

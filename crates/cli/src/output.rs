@@ -7,9 +7,11 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use punctual_engine::report::{Ending, Report};
 use punctual_host::api::{MachineDetails, MachineSummary};
+use punctual_lab::bench::throughput::{Throughput, ThroughputRow};
 use punctual_lab::bench::tracing::{Tracing, TracingRow, Writer};
 use punctual_lab::bench::{Bench, Figures, Spread, Summary};
 use punctual_lab::demo::Demo;
+use punctual_units::Bytes;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -224,6 +226,39 @@ pub(crate) fn tracing(outcome: &Tracing, rows: &[TracingRow]) -> Table {
     }
     let pairs = rows.first().map_or(0, |row| row.pairs);
     let about = format!("traced / free, {pairs} pairs each, TCG, QEMU {}", outcome.qemu);
+    table.add_row([about.as_str()]);
+    table
+}
+
+/// How fast RAM moves: medians, with the least and the most in brackets.
+pub(crate) fn throughput(outcome: &Throughput, rows: &[ThroughputRow]) -> Table {
+    let mut table = plain();
+    table.set_header([
+        "GUEST",
+        "MOVES",
+        "iperf3 Gbit/s",
+        "RAM Gbit/s",
+        "RAM ×",
+        "WHOLE MOVE ×",
+        "SOURCE MiB",
+        "DESTINATION MiB",
+        "ALLOWED MiB",
+    ]);
+    let mebibytes = |bytes: Bytes| format!("{:.1}", bytes.get() as f64 / f64::from(1 << 20));
+    for row in rows {
+        table.add_row([
+            row.memory.to_string(),
+            row.passages.to_string(),
+            spread(row.stream, 8e-9, 1),
+            spread(row.copy, 8e-9, 1),
+            spread(row.copy_ratio, 1.0, 2),
+            spread(row.whole_ratio, 1.0, 2),
+            mebibytes(row.source_memory),
+            mebibytes(row.destination_memory),
+            mebibytes(row.memory_limit),
+        ]);
+    }
+    let about = format!("unshaped, × iperf3 just before, TCG, QEMU {}", outcome.qemu);
     table.add_row([about.as_str()]);
     table
 }

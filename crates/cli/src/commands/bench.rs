@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use punctual_lab::bench::throughput::{self, Passage, Throughput, ThroughputRow, ThroughputSpec};
 use punctual_lab::bench::tracing::{self, Pair, Tracing, TracingRow, TracingSpec, Writer};
 use punctual_lab::bench::{
     Bench as Outcome, BenchSpec, Contender, Load, Summary, Trial, run as compare,
 };
+use punctual_units::Bytes;
 use serde::Serialize;
 
 use super::demo::chosen;
@@ -17,7 +19,9 @@ use crate::output;
 pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
     match said {
         Said::Migrate(said) => migrate(global, said),
-        Said::Throughput { .. } => Err(Failure::failed("not here yet", "")),
+        Said::Throughput { repetitions, memory, guest } => {
+            pass(global, repetitions, memory, &guest)
+        }
         Said::Tracing { repetitions, guest } => trace(global, repetitions, &guest),
     }
 }
@@ -72,6 +76,52 @@ fn in_a_line(trial: &Trial) -> String {
     let Trial { contender, load, gap_ms, total_s, bytes, .. } = trial;
     let lost = trial.lost.as_ref().map(|why| format!("  LOST: {why}")).unwrap_or_default();
     format!("{load:14} {contender:18} gap {gap_ms:6.1} ms  total {total_s:5.2} s  {bytes}{lost}")
+}
+
+/// What `--json` prints: every passage, and the medians.
+#[derive(Serialize)]
+struct PrintedThroughput<'a> {
+    #[serde(flatten)]
+    outcome: &'a Throughput,
+    rows: &'a [ThroughputRow],
+}
+
+fn pass(
+    global: &Global,
+    repetitions: usize,
+    memory: Vec<Bytes>,
+    guest: &GuestChoice,
+) -> Result<ExitCode, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::failed(error, ""))?;
+    let spec = ThroughputSpec {
+        lab: "bench-throughput".parse().expect("bench-throughput is a name"),
+        qemu: chosen(guest)?,
+        memory,
+        repetitions,
+    };
+    let (all, mut done) = (2 * repetitions * spec.memory.len(), 0);
+    let outcome = throughput::run(&spec, &program, |passage| {
+        done += 1;
+        eprintln!("{done:>3}/{all}  {}", passed_in_a_line(passage));
+    });
+    let outcome = outcome.map_err(|error| Failure::failed(error, ""))?;
+    let rows = outcome.rows();
+    if global.json {
+        output::json(&PrintedThroughput { outcome: &outcome, rows: &rows })?;
+    } else {
+        output::line(output::throughput(&outcome, &rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn passed_in_a_line(passage: &Passage) -> String {
+    let Passage { memory, from, to, stream, copied, copy, whole, .. } = passage;
+    let memories = [passage.source_memory, passage.destination_memory];
+    let [source, destination] = memories.map(|memory| memory.get() >> 20);
+    format!(
+        "{memory} {from} → {to}: iperf3 {stream}, {copied} of RAM {copy}, whole {whole}; daemons \
+         {source} and {destination} MiB"
+    )
 }
 
 /// What `--json` prints: every pair of windows, and the medians.

@@ -9,8 +9,10 @@
 //! [`Bench::summary`] puts the medians side by side, as ratios to QEMU's best.
 
 mod contender;
+pub mod memory;
 mod native;
 mod summary;
+pub mod throughput;
 pub mod tracing;
 mod traffic;
 mod trial;
