@@ -30,7 +30,7 @@ struct Victim {
 impl Victim {
     fn start(role: &str, argument: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "trace::tests::victim::victim", "--ignored", "--nocapture", "-q"])
+            .args(["--exact", "trace::tests::victim::victim", "--nocapture", "-q"])
             .env(victim::ROLE, role)
             .env(victim::ARGUMENT, argument)
             .stdin(Stdio::piped())
