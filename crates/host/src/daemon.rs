@@ -72,9 +72,10 @@ impl Daemon {
         let directories = config.prepare()?;
         let registry = Registry::open(&config.machines())?;
         let journal = Journal::open(&config.journal())?;
-        let control = listen(&config.socket)?;
-        // Before the recovery: a port that is taken shall not leave half a daemon behind.
+        // Before the recovery, and before there is a socket: a port that is taken shall not leave
+        // half a daemon behind.
         let listener = Arc::new(Listener::bind(&config.listen.to_string())?);
+        let control = listen(&config.socket)?;
         let address = config.advertise.clone().unwrap_or_else(|| listener.address().to_owned());
         let host = Arc::new(Host::new(config, address, hypervisor, registry, journal));
         recover(&host);

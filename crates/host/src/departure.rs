@@ -104,7 +104,10 @@ impl Leaving {
         let populated = machine.ram().populated().map_err(|error| failed(&error))?;
         let offer = self.offer(&*machine, description, &populated);
         let before = Instant::now();
-        let link = Link::connect(&self.address, &Timeouts::default()).map_err(|e| failed(&e))?;
+        let link = Link::connect(&self.address, &Timeouts::default()).map_err(|error| {
+            let what = format!("machine `{}`: {error}", self.request.machine);
+            (Ending::Refused, Problem::refused(what, ""))
+        })?;
         link.pace(self.request.bandwidth).map_err(|error| failed(&error))?;
         // To connect takes one round trip, to agree on a version another.
         let request = self.request(before.elapsed() / 2);

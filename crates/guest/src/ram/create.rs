@@ -7,6 +7,7 @@ use punctual_units::{Bytes, MemoryLayout, Region};
 use rustix::fs::{MemfdFlags, StatFs, memfd_create, statfs};
 
 use super::region::HUGETLBFS;
+use super::space::free;
 use super::{Ram, RamError};
 
 impl Ram {
@@ -95,10 +96,7 @@ fn check_space(layout: &MemoryLayout, paths: &[PathBuf]) -> Result<(), RamError>
         }
     }
     for (directory, system, need) in needs {
-        let free = Bytes::new(system.f_bavail.saturating_mul(system.f_bsize as u64));
-        // A tmpfs without a limit reports no blocks at all.
-        let unlimited = system.f_blocks == 0 && system.f_type != HUGETLBFS;
-        if need > free && !unlimited {
+        if let Some(free) = free(&system).filter(|free| need > *free) {
             return Err(RamError::NoSpace { directory, need, free });
         }
     }

@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod populated;
 mod region;
+pub(crate) mod space;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transfer;

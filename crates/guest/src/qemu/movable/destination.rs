@@ -12,6 +12,7 @@ use super::{Code, Refusal};
 use crate::qemu::describe::{Accel, Description, Disk, Version};
 use crate::qemu::plan::Plan;
 use crate::qemu::tap::interfaces;
+use crate::ram::space;
 
 /// What a destination has for a machine that is to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,8 +103,8 @@ fn try_port((address, port): (String, u16)) -> Option<(String, String)> {
 }
 
 fn free(place: &Path) -> Option<Bytes> {
-    let found = rustix::fs::statvfs(place).ok()?;
-    Some(Bytes::new(found.f_bavail.saturating_mul(found.f_frsize)))
+    let found = rustix::fs::statfs(place).ok()?;
+    Some(space::free(&found).unwrap_or(Bytes::new(u64::MAX)))
 }
 
 /// Opens a disk as QEMU will; tells what is wrong.
