@@ -152,7 +152,8 @@ pub(crate) struct Migrate {
     /// Send no faster; refuse if the link is slower [default: what the link gives]
     #[arg(long, value_name = "RATE")]
     pub(crate) bandwidth: Option<BytesPerSecond>,
-    /// Compare a digest of the whole RAM at both ends; makes the interruption longer
+    /// Compare a digest of the whole RAM at both ends while the guest stands; what that takes comes
+    /// on top of the interruption
     #[arg(long)]
     pub(crate) verify: bool,
     /// Only check, and show the command line at the destination

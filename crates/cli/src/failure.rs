@@ -92,6 +92,9 @@ impl From<ClientError> for Failure {
             ClientError::NoDaemon { .. } => {
                 Self::failed(error, "start it with `punctual host`, or name its --socket")
             }
+            ClientError::Silent { .. } => {
+                Self::failed(error, "see its log, and whether its disk or a QEMU hangs")
+            }
             ClientError::Broken { .. } => Self::failed(
                 error,
                 "see the daemon's log; when it is started again, it sees to it that each machine \

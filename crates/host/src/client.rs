@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -18,6 +19,9 @@ use crate::api::{
     Problem, RunRequest, VERSION,
 };
 
+/// How long a daemon may take to answer: QEMU's start is the longest that it waits for itself.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// Why a daemon gave no good answer.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -28,6 +32,12 @@ pub enum ClientError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The daemon takes the connection and says nothing.
+    #[error("the daemon at {path} has not answered for {LONGEST:?}")]
+    Silent {
+        /// The socket.
+        path: PathBuf,
     },
     /// The daemon answered that it will not or cannot.
     #[error(transparent)]
@@ -188,6 +198,16 @@ impl Client {
 
     /// Sends a request; an answer that is a problem becomes an error.
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let sent = tokio::time::timeout(LONGEST, self.send_and_wait(method, path, body)).await;
+        sent.unwrap_or_else(|_| Err(ClientError::Silent { path: self.socket.clone() }))
+    }
+
+    async fn send_and_wait(
         &self,
         method: Method,
         path: &str,

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use crate::api::{Id, Migration};
 
-/// How many ended migrations are remembered for those who ask.
-const REMEMBERED: usize = 64;
+/// How many ended migrations are remembered for those who ask. The report of a long one, with its
+/// course, takes some hundred KiB.
+const REMEMBERED: usize = 16;
 
 /// The migrations that this host is, or was, the source of.
 ///

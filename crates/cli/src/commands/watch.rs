@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use punctual_engine::Phase;
 use punctual_host::api::{Id, Migration};
 
 use crate::arguments::Global;
@@ -17,40 +18,49 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     while let Some(migration) = events.next().await? {
         if global.json {
             output::json_line(&migration)?;
-        } else if let Some(ended) = live.show(&migration) {
-            output::line(ended)?;
+        } else if let Some(news) = live.show(&migration) {
+            output::line(news)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line for each migration that is under way. Nothing is drawn where there is no terminal.
+/// One line for each migration that is under way, kept up to date on a terminal; elsewhere a new
+/// line at each change of phase or round.
 #[derive(Default)]
 struct Live {
     screen: MultiProgress,
     lines: BTreeMap<Id, ProgressBar>,
+    told: BTreeMap<Id, (Phase, u32)>,
 }
 
 impl Live {
-    /// Shows a migration, or returns the line to print for good if it has ended.
+    /// Shows a migration, or returns the line to print for good.
     fn show(&mut self, migration: &Migration) -> Option<String> {
         if let Some(report) = &migration.report {
             if let Some(line) = self.lines.remove(&migration.id) {
                 line.finish_and_clear();
             }
+            self.told.remove(&migration.id);
             return Some(output::ending(report));
+        }
+        let Migration { machine, to, progress, .. } = migration;
+        let state = progress.as_ref().map_or_else(
+            || "begins".to_owned(),
+            |look| format!("{}, {}", look.phase, progress::describe(look)),
+        );
+        let text = format!("{machine} → {to}  {state}");
+        if self.screen.is_hidden() {
+            let now = progress.as_ref().map(|look| (look.phase, look.round))?;
+            let before = self.told.insert(migration.id, now);
+            return (before != Some(now)).then_some(text);
         }
         let screen = &self.screen;
         let line = self.lines.entry(migration.id).or_insert_with(|| {
             let style = ProgressStyle::with_template("{msg}").expect("the template is sound");
             screen.add(ProgressBar::new_spinner().with_style(style))
         });
-        let Migration { machine, to, progress, .. } = migration;
-        let state = progress.as_ref().map_or_else(
-            || "begins".to_owned(),
-            |look| format!("{}, {}", look.phase, progress::describe(look)),
-        );
-        line.set_message(format!("{machine} → {to}  {state}"));
+        line.set_message(text);
         None
     }
 }

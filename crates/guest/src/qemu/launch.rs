@@ -85,6 +85,9 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
     let mut made = Made(Belongings::default());
     make_directory(plan)?;
     made.0.directory = Some(plan.directory.clone());
+    // First of all, so that what a crash leaves half made can be found and removed.
+    let record = |cause| LaunchError::File { path: plan.directory.clone(), cause };
+    Belongings::record(plan).map_err(record)?;
     let paths: Vec<PathBuf> = plan.ram.iter().map(|file| file.path.clone()).collect();
     let ram = Ram::create(plan.layout()?, &paths)?;
     made.0.ram = paths;
@@ -92,8 +95,6 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
         tap.create()?;
         made.0.taps.push(tap.clone());
     }
-    let record = |cause| LaunchError::File { path: plan.directory.clone(), cause };
-    Belongings::record(plan).map_err(record)?;
     let (qmp, process) = start(plan)?;
     Ok(Launched { qmp, process, ram, belongings: made.keep() })
 }

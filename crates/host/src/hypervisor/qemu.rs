@@ -65,22 +65,25 @@ impl QemuHypervisor {
         Ok((description, plan))
     }
 
-    /// Removes what the plan in a machine's directory made, its process first.
+    /// Removes what the plan in a machine's directory made, or what of it a crash left time for;
+    /// its process first.
     fn discard_planned(&self, name: &str) -> Result<(), String> {
         let directory = self.places.directory(name);
-        let Some(plan) = fs::read(directory.join("plan.json")).ok() else { return Ok(()) };
-        let plan: Plan = serde_json::from_slice(&plan).map_err(|error| error.to_string())?;
-        let pid = fs::read_to_string(directory.join("pid")).unwrap_or_default();
-        if let Ok(pid) = pid.trim().parse()
-            && let Ok(process) = Process::open(pid)
-            && Program::of(pid).is_ok_and(|program| program.arguments == plan.arguments)
-        {
-            process.kill().map_err(|error| format!("process {pid}: {error}"))?;
+        if let Ok(plan) = fs::read(directory.join("plan.json")) {
+            let plan: Plan = serde_json::from_slice(&plan).map_err(|error| error.to_string())?;
+            for process in processes_of(&plan) {
+                process.kill().map_err(|error| format!("process {}: {error}", process.pid()))?;
+            }
+            let mut taps = plan.taps.iter().filter(|tap| tap.exists());
+            taps.try_for_each(|tap| tap.remove()).map_err(|error| error.to_string())?;
+            plan.ram.iter().try_for_each(|file| remove_file(&file.path))?;
         }
-        let mut taps = plan.taps.iter().filter(|tap| tap.exists());
-        taps.try_for_each(|tap| tap.remove()).map_err(|error| error.to_string())?;
-        plan.ram.iter().try_for_each(|file| remove_file(&file.path))?;
-        fs::remove_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", directory.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -213,6 +216,16 @@ impl Hypervisor for QemuHypervisor {
         }
         self.discard_planned(name).map_err(failed)
     }
+}
+
+/// The processes that were started by a plan: its arguments name the machine's own directory, so
+/// no other process has them.
+fn processes_of(plan: &Plan) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| Program::of(*pid).is_ok_and(|program| program.arguments == plan.arguments))
+        .filter_map(|pid| Process::open(pid).ok())
+        .collect()
 }
 
 impl Found {

@@ -7,6 +7,9 @@
 //! Numbers count up by one. Since each append waits for the disk before the next begins, only the
 //! last record can be torn by a crash: what does not check out at the end is dropped, what does not
 //! check out *before* a good record is an error that nothing here can mend.
+//!
+//! The file is filled with zeros ahead of its end, since a write into blocks that are there is
+//! durable several times sooner than one that makes the file longer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -24,6 +27,8 @@ use crate::durable;
 const BLOCK: usize = 512;
 const MAGIC: [u8; 4] = *b"PNC1";
 const HEADER: usize = 24;
+/// How much is filled with zeros at a time: 128 records of one block.
+const AHEAD: u64 = 64 << 10;
 /// Far more than any record; a length beyond it is damage.
 const LONGEST: usize = 1 << 20;
 
@@ -77,6 +82,8 @@ pub(crate) struct Log<T> {
     path: PathBuf,
     /// Where the next record goes; a multiple of [`BLOCK`].
     end: u64,
+    /// The file's length; from the end of the records on it is zeros.
+    filled: u64,
     /// The number of the next record.
     next: u64,
     /// Set once a write left the file in a state that is not known.
@@ -101,15 +108,18 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         file.read_to_end(&mut bytes).map_err(io)?;
         let Contents { entries, end, next } = read(&bytes)
             .map_err(|at| LogError::Damaged { path: path.to_owned(), at: at as u64 })?;
-        if end < bytes.len() {
+        let mut filled = bytes.len();
+        if bytes[end..].iter().any(|byte| *byte != 0) {
             tracing::warn!(path = %path.display(), at = end, "cut off a record that a crash tore");
             file.set_len(end as u64).and_then(|()| file.sync_all()).map_err(io)?;
+            filled = end;
         }
         durable::sync_directory(path.parent().expect("the log lies in a directory")).map_err(io)?;
         let log = Self {
             file,
             path: path.to_owned(),
             end: end as u64,
+            filled: filled as u64,
             next,
             uncertain: false,
             entries: PhantomData,
@@ -119,28 +129,43 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
 
     /// Adds a record. When this returns `Ok` it is on the disk.
     pub(crate) fn append(&mut self, entry: &T) -> Result<(), LogError> {
-        let lost = |source| LogError::Uncertain { path: self.path.clone(), source };
+        let path = self.path.clone();
         if self.uncertain {
-            return Err(lost(io::Error::other("an earlier write failed")));
+            let source = io::Error::other("an earlier write failed");
+            return Err(LogError::Uncertain { path, source });
         }
         let record = encode(self.next, entry);
-        let written =
-            self.file.write_all_at(&record, self.end).and_then(|()| self.file.sync_data());
+        let written = self
+            .fill_ahead(record.len() as u64)
+            .and_then(|()| self.file.write_all_at(&record, self.end))
+            .and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // Take it back, so that it cannot come up after a restart as if it had been decided.
             let taken_back = self.file.set_len(self.end).and_then(|()| self.file.sync_all());
+            self.filled = self.end;
             if taken_back.is_err() {
                 self.uncertain = true;
-                return Err(lost(source));
+                return Err(LogError::Uncertain { path, source });
             }
-            return Err(LogError::NotWritten { path: self.path.clone(), source });
+            return Err(LogError::NotWritten { path, source });
         }
         self.end += record.len() as u64;
         self.next += 1;
         Ok(())
     }
 
-    /// How many bytes the log has on the disk.
+    /// Sees to it that `length` more bytes go into blocks that are there.
+    pub(crate) fn fill_ahead(&mut self, length: u64) -> io::Result<()> {
+        if self.end + length > self.filled {
+            let zeros = vec![0; length.next_multiple_of(AHEAD) as usize];
+            self.file.write_all_at(&zeros, self.filled)?;
+            self.file.sync_all()?;
+            self.filled += zeros.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// How many bytes its records have.
     pub(crate) fn len(&self) -> u64 {
         self.end
     }
@@ -153,6 +178,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         durable::replace(&self.path, &bytes).map_err(io)?;
         self.file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(io)?;
         self.end = bytes.len() as u64;
+        self.filled = self.end;
         self.next = entries.len() as u64;
         self.uncertain = false;
         Ok(())

@@ -15,6 +15,8 @@ use log::Log;
 
 /// When the log is longer, what nobody can ask for any more is dropped from it.
 const TIDY_ABOVE: u64 = 1 << 20;
+/// Room for the records of one attempt, made before it begins and not while its guest is stopped.
+const OF_AN_ATTEMPT: u64 = 8 << 10;
 /// How many ended attempts are kept when the log is tidied.
 const KEPT: usize = 256;
 
@@ -84,6 +86,12 @@ impl Journal {
 impl journal::Journal for Journal {
     fn record(&self, entry: &Entry) -> Result<(), JournalError> {
         let mut state = self.lock();
+        if is_first(entry)
+            && let Err(error) = state.log.fill_ahead(OF_AN_ATTEMPT)
+        {
+            // The records themselves will tell whether there is room.
+            tracing::debug!(%error, "no room is made ahead");
+        }
         let recorded = state.log.append(entry).map_err(|error| match error {
             LogError::NotWritten { .. } => JournalError::NotRecorded(error.into()),
             _ => JournalError::Unknown(error.into()),
