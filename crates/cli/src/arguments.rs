@@ -73,8 +73,7 @@ pub(crate) enum Command {
     Lab(Lab),
     /// Show a live migration of a Linux guest between two hosts of a lab
     Demo(Demo),
-    /// Compare with QEMU's own migration, or with other peers, in one run
-    #[command(subcommand)]
+    /// Compare with QEMU's own migration: the same guest over the same link, in turn
     Bench(Bench),
     /// Print completions for a shell
     Completions {
@@ -237,7 +236,7 @@ pub(crate) struct Demo {
 /// What runs the guests of a demonstration or a benchmark.
 #[derive(Debug, Args)]
 pub(crate) struct GuestChoice {
-    /// The QEMU that runs the guest [default: the installed one]
+    /// The QEMU that runs the guest [default: the installed one; for a comparison the newest]
     #[arg(long, value_enum)]
     pub(crate) qemu: Option<QemuSeries>,
 }
@@ -253,10 +252,18 @@ pub(crate) enum QemuSeries {
     Ten,
 }
 
+/// Without a subcommand Punctual is compared with QEMU's own migration.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) other: Option<OtherBench>,
+    #[command(flatten)]
+    pub(crate) migrate: BenchMigrate,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// The same guest over the same link, moved by Punctual and by QEMU's own modes, in turn
-    Migrate(BenchMigrate),
+pub(crate) enum OtherBench {
     /// RAM over an unshaped link, beside one stream of iperf3; and what the daemons need of memory
     Throughput {
         /// How often each guest goes there and back

@@ -86,7 +86,11 @@ fn ending(outcome: Ending) -> &'static str {
 
 fn summary(report: &Report, client: Option<&ClientView>) -> Markup {
     let measured = &report.measured;
-    let downtime = measured.downtime.map_or_else(|| "never stopped".to_owned(), milliseconds);
+    let verify = measured.phases.verify;
+    let downtime = measured.downtime.map_or_else(
+        || "never stopped".to_owned(),
+        |downtime| milliseconds(downtime.saturating_sub(verify)),
+    );
     let digest = match report.ram_digest_equal {
         Some(true) => "equal on both hosts",
         Some(false) => "DIFFERENT",
@@ -98,6 +102,12 @@ fn summary(report: &Report, client: Option<&ClientView>) -> Markup {
             tr {
                 th { "downtime, as the engine saw it" }
                 td { (milliseconds(report.promised.downtime)) } td { (downtime) }
+            }
+            @if !verify.is_zero() {
+                tr {
+                    th { "on top of it, computing the RAM digests" }
+                    td {} td { (milliseconds(verify)) }
+                }
             }
             @if let Some(gap) = measured.client_gap {
                 tr {

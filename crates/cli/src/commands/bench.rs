@@ -11,18 +11,18 @@ use punctual_lab::bench::{
 use punctual_units::Bytes;
 use serde::Serialize;
 
-use super::demo::chosen;
-use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice};
+use super::demo::{chosen, newest};
+use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice, OtherBench as Other};
 use crate::failure::Failure;
 use crate::output;
 
 pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
-    match said {
-        Said::Migrate(said) => migrate(global, said),
-        Said::Throughput { repetitions, memory, guest } => {
+    match said.other {
+        None => migrate(global, said.migrate),
+        Some(Other::Throughput { repetitions, memory, guest }) => {
             pass(global, repetitions, memory, &guest)
         }
-        Said::Tracing { repetitions, guest } => trace(global, repetitions, &guest),
+        Some(Other::Tracing { repetitions, guest }) => trace(global, repetitions, &guest),
     }
 }
 
@@ -46,7 +46,7 @@ fn migrate(global: &Global, said: BenchMigrate) -> Result<ExitCode, Failure> {
         rate: said.rate.0,
         downtime: said.downtime,
         within: said.within,
-        qemu: chosen(&said.guest)?,
+        qemu: newest(&said.guest)?,
         loads: said.writes.into_iter().map(load).collect(),
         contenders,
         repetitions: said.repetitions,

@@ -58,6 +58,14 @@ pub(super) fn chosen(guest: &GuestChoice) -> Result<Qemu, Failure> {
     qemu(choice).map_err(|error| Failure::refused(error, "`make setup` fetches it"))
 }
 
+/// The QEMU that was chosen, else the newest that is there: its own migration is the better peer.
+pub(super) fn newest(guest: &GuestChoice) -> Result<Qemu, Failure> {
+    match guest.qemu {
+        None => qemu(QemuChoice::Ten).or_else(|_| chosen(guest)),
+        Some(_) => chosen(guest),
+    }
+}
+
 fn tell(display: &mut Display, spec: &DemoSpec, scenery: Scenery<'_>) {
     match scenery {
         Scenery::Making => {

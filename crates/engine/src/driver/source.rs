@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use punctual_guest::{MachineError, Settled, SourceMachine, Surrendered};
+use punctual_guest::{MachineError, RamIoError, Settled, SourceMachine, Surrendered};
 use punctual_units::PageSet;
 use punctual_wire::{Offer, Outcome, SourceMessage};
 
@@ -109,18 +109,22 @@ pub fn emigrate(
     let entry =
         Entry::Offered { migration, machine: offer.machine.clone(), to: request.to.clone() };
     let recorded = journal.record(&entry);
+    let verify = offer.verify;
     let ram = Arc::clone(machine.ram());
     let line = Line::open(link.into(), &offer, ram, journal, observer, cancel);
     let first = match recorded {
         Ok(()) => Holding::begin(offer, request.clone()),
         Err(error) => Holding::not_begun(offer, request.clone(), Why::NotRecorded(told(&error))),
     };
-    Driver { machine, line }.run(first)
+    let held = verify.then(|| PageSet::empty(machine.ram().layout().pages()));
+    Driver { machine, line, held }.run(first)
 }
 
 struct Driver<'a> {
     machine: Box<dyn SourceMachine>,
     line: Line<'a>,
+    /// Pages that held something when last looked at, where digests will be compared.
+    held: Option<PageSet>,
 }
 
 impl Driver<'_> {
@@ -174,7 +178,12 @@ impl Driver<'_> {
     fn start_tracing(&mut self) -> Result<Event, MachineError> {
         self.machine.start_tracing()?;
         Ok(match self.machine.ram().populated() {
-            Ok(populated) => Event::Traced { populated },
+            Ok(populated) => {
+                if let Some(held) = &mut self.held {
+                    held.union(&populated);
+                }
+                Event::Traced { populated }
+            }
             Err(error) => Event::MachineFailed(told(&error)),
         })
     }
@@ -182,7 +191,22 @@ impl Driver<'_> {
     fn scan(&mut self) -> Result<Event, MachineError> {
         let mut written = PageSet::empty(self.machine.ram().layout().pages());
         self.machine.collect_written(&mut written)?;
-        Ok(Event::Scanned { written })
+        match self.add_vanished(&mut written) {
+            Ok(()) => Ok(Event::Scanned { written }),
+            Err(error) => Ok(Event::MachineFailed(told(&error))),
+        }
+    }
+
+    /// Adds pages that the guest gave back (a balloon punches holes, which no tracer sees): it does
+    /// not rely on what they hold, but the digests would differ.
+    fn add_vanished(&mut self, written: &mut PageSet) -> Result<(), RamIoError> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let populated = self.machine.ram().populated()?;
+        let mut vanished = held.clone();
+        vanished.subtract(&populated);
+        written.union(&vanished);
+        *held = populated;
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<Event, MachineError> {
@@ -199,7 +223,7 @@ impl Driver<'_> {
 
     /// The destination owns the machine: what is left of it here cannot run.
     fn moved(self, mut committed: Committed) -> Emigration {
-        let Self { machine, mut line } = self;
+        let Self { machine, mut line, .. } = self;
         let surrendered = machine.surrender();
         line.outlet.say(SourceMessage::Commit);
         line.reached(Phase::Committed);
@@ -224,7 +248,7 @@ impl Driver<'_> {
 
     fn stayed(self, stayed: Stayed) -> Emigration {
         let Stayed { report, why, farewell } = stayed;
-        let Self { machine, line } = self;
+        let Self { machine, line, .. } = self;
         if let Some(farewell) = farewell {
             line.outlet.say(farewell);
         }
