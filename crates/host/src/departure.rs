@@ -35,7 +35,12 @@ impl Host {
                 problem => return Err(problem),
             },
         };
-        let ticket = self.migrations().begin(id.into(), &request.machine, &request.to);
+        let lost = Problem::failed(
+            format!("machine `{}`: its migration was not carried to an end", request.machine),
+            "see the daemon's log, and start the daemon again: it puts the machine in order",
+        );
+        let lost = self.report_of(&request, Ending::Failed, &lost);
+        let ticket = self.migrations().begin(id.into(), Report { owner: Holder::Unknown, ..lost });
         let migration = ticket.migration();
         let host = Arc::clone(self);
         let leaving = Leaving { host, id, record, request, address, ticket };

@@ -45,12 +45,12 @@ impl Default for Migrations {
 }
 
 impl Migrations {
-    /// Enters a migration.
-    pub(crate) fn begin(self: &Arc<Self>, id: Id, machine: &str, to: &str) -> Ticket {
+    /// Enters a migration. Its report will be `lost` if whoever carries it out does not end it.
+    pub(crate) fn begin(self: &Arc<Self>, id: Id, lost: Report) -> Ticket {
         let migration = Migration {
             id,
-            machine: machine.to_owned(),
-            to: to.to_owned(),
+            machine: lost.machine.clone(),
+            to: lost.to.clone(),
             progress: None,
             command_line: vec![],
             report: None,
@@ -62,7 +62,7 @@ impl Migrations {
         table.entries.insert(number, Entry { migration, cancel: cancel.clone(), version: 0 });
         table.forget();
         drop(table);
-        let ticket = Ticket { migrations: Arc::clone(self), number, cancel };
+        let ticket = Ticket { migrations: Arc::clone(self), number, cancel, lost };
         ticket.change(|_| ());
         ticket
     }
@@ -139,6 +139,7 @@ pub(crate) struct Ticket {
     migrations: Arc<Migrations>,
     number: u64,
     cancel: Cancel,
+    lost: Report,
 }
 
 impl Ticket {
@@ -173,6 +174,15 @@ impl Ticket {
         entry.version = version;
         drop(table);
         self.migrations.version.send_replace(version);
+    }
+}
+
+/// Nobody shall wait for ever for a migration whose thread has panicked.
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.change(|migration| {
+            migration.report.get_or_insert_with(|| self.lost.clone());
+        });
     }
 }
 
@@ -211,5 +221,61 @@ impl Watcher {
         changed.sort_by_key(|entry| entry.version);
         self.seen = table.version;
         changed.into_iter().map(|entry| entry.migration.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use punctual_engine::report::Ending;
+
+    use super::*;
+
+    fn lost() -> Report {
+        let report = serde_json::json!({
+            "machine": "web", "from": "a", "to": "b",
+            "engine": "external", "policy": "pre-copy",
+            "promised": { "downtime_ms": 50.0, "total_s": 60.0 },
+            "measured": {
+                "total_s": 0.0, "wire_bytes": 0, "pages_sent": 0, "rounds": 0,
+                "phases": {
+                    "stop_ms": 0.0, "final_copy_ms": 0.0, "device_state_ms": 0.0, "resume_ms": 0.0
+                }
+            },
+            "outcome": "failed", "owner": "unknown", "reason": "not carried to an end",
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn id(number: u128) -> Id {
+        punctual_wire::MigrationId(number).into()
+    }
+
+    #[tokio::test]
+    async fn a_watcher_sees_the_latest_of_each_and_always_the_end() {
+        let migrations = Arc::new(Migrations::default());
+        let mut watcher = migrations.watch();
+        let (one, two) = (migrations.begin(id(1), lost()), migrations.begin(id(2), lost()));
+        one.plan(vec!["qemu".to_owned()]);
+        let seen: Vec<_> = watcher.changed().await.iter().map(|seen| seen.id).collect();
+        assert_eq!(seen, [id(2), id(1)], "in the order of their last changes");
+        assert!(migrations.is_under_way(id(1)));
+
+        one.end(Report { outcome: Ending::Cancelled, ..lost() });
+        drop(two);
+        let ends: Vec<_> = watcher.changed().await.into_iter().filter_map(|m| m.report).collect();
+        let ends: Vec<_> = ends.iter().map(|end| (end.outcome, end.reason.as_str())).collect();
+        let reason = "not carried to an end";
+        assert_eq!(ends, [(Ending::Cancelled, reason), (Ending::Failed, reason)]);
+        assert_eq!(migrations.of_machine("web"), None);
+    }
+
+    #[test]
+    fn few_of_those_that_have_ended_are_remembered_and_all_that_have_not() {
+        let migrations = Arc::new(Migrations::default());
+        let under_way = migrations.begin(id(0), lost());
+        (1..100).for_each(|number| drop(migrations.begin(id(number), lost())));
+        assert!(migrations.get(id(0)).is_some() && migrations.get(id(99)).is_some());
+        assert!(migrations.all().len() <= REMEMBERED + 2);
+        drop(under_way);
     }
 }

@@ -8,8 +8,8 @@
 //! last record can be torn by a crash: what does not check out at the end is dropped, what does not
 //! check out *before* a good record is an error that nothing here can mend.
 //!
-//! The file is filled with zeros ahead of its end, since a write into blocks that are there is
-//! durable several times sooner than one that makes the file longer.
+//! The file is filled with zeros ahead of its end: a write into blocks that are there spares the
+//! file system a change of its own records, and cannot fail for want of room.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
