@@ -1,0 +1,247 @@
+//! Two hosts and a client for one test, and the command `punctual` on them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use punctual_engine::Phase;
+use punctual_host::api::Migration;
+use punctual_images::{Qemu, QemuChoice};
+use punctual_lab::scene::{GuestSpec, Scene, start_daemon};
+use punctual_lab::{LabHost, LabName, LabSpec, Process};
+use punctual_units::{Bytes, BytesPerSecond};
+use serde_json::Value;
+use toml::Table;
+
+use crate::census;
+use crate::skip::{can_play, find};
+use crate::told::{Begun, DONE, Told};
+use crate::watched::Watched;
+
+/// The command under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_punctual");
+/// A Gigabit link.
+pub(crate) const GIGABIT: u64 = 1000;
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One lab at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A lab with hosts `a` and `b`, each with a daemon, and a client.
+pub(crate) struct Stage {
+    scene: Option<Scene>,
+    name: LabName,
+    /// Daemons that were not started by the scene.
+    others: Vec<(String, Process)>,
+    scratch: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// Makes it, the links having so many megabits a second. `None`, said aloud, where this
+    /// computer cannot.
+    pub(crate) fn set(test: &str, megabits: u64) -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !can_play() {
+            return None;
+        }
+        let name: LabName = format!("e2e-{test}-{}", std::process::id()).parse().unwrap();
+        assert_eq!(census::of_name(name.as_str()), Vec::<String>::new());
+        let rate = Some(BytesPerSecond::megabits(megabits));
+        let spec = LabSpec::two_hosts(name.clone(), rate);
+        let scene = Some(Scene::set_up(&spec, Path::new(PROGRAM)).unwrap());
+        let scratch = tempfile::Builder::new().prefix(name.as_str()).tempdir_in("/run").unwrap();
+        Some(Self { scene, name, others: Vec::new(), scratch, _turn: turn })
+    }
+
+    pub(crate) fn scene(&self) -> &Scene {
+        self.scene.as_ref().unwrap()
+    }
+
+    pub(crate) fn host(&self, name: &str) -> &LabHost {
+        self.scene().lab().host(name).unwrap()
+    }
+
+    /// A directory that goes with the lab.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The lab's name, which everything that belongs to it should bear.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Starts a guest on host `a` and watches it.
+    pub(crate) fn start(&self, spec: &GuestSpec) -> Watched {
+        let guest = self.scene().start_guest("a", spec).unwrap();
+        Watched::new(self.scene(), guest)
+    }
+
+    /// Runs `punctual` on a host to its end.
+    pub(crate) fn run(&self, host: &str, words: &[&str]) -> Told {
+        self.command(host, words).output().unwrap().into()
+    }
+
+    /// Starts `punctual` on a host.
+    pub(crate) fn begin(&self, host: &str, words: &[&str]) -> Begun {
+        let mut command = self.command(host, words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Begun(command.spawn().unwrap())
+    }
+
+    /// Moves a machine, comparing digests, and expects that it succeeds and that nothing of it is
+    /// left where it was. Returns the report.
+    #[track_caller]
+    pub(crate) fn migrate(&self, machine: &str, from: &str, to: &str, more: &[&str]) -> Value {
+        let report = self.hand_over(machine, from, to, more);
+        self.expect_bare(from);
+        report
+    }
+
+    /// The same where something else stays behind.
+    #[track_caller]
+    pub(crate) fn hand_over(&self, machine: &str, from: &str, to: &str, more: &[&str]) -> Value {
+        let words = ["migrate", machine, "--to", to, "--verify", "--json"];
+        let report = self.run(from, &[&words[..], more].concat()).expect(DONE).json();
+        assert_eq!(report["outcome"], "completed", "{report}");
+        assert_eq!(report["ram_digest_equal"], true, "{report}");
+        self.expect_at(machine, to);
+        report
+    }
+
+    /// That the machine runs on this host.
+    #[track_caller]
+    pub(crate) fn expect_at(&self, machine: &str, host: &str) {
+        let details = self.run(host, &["show", machine, "--json"]).expect(DONE).json();
+        assert_eq!(details["state"], "running", "{details}");
+        assert_eq!(details["migration"], Value::Null, "{details}");
+    }
+
+    /// That no machine has anything on this host, now or soon: what has failed there is removed
+    /// after the other host has heard of it.
+    #[track_caller]
+    pub(crate) fn expect_bare(&self, host: &str) {
+        let listed = || self.run(host, &["list", "--json"]).expect(DONE).json();
+        let left = || census::of_machines(self.host(host), Path::new(PROGRAM));
+        let deadline = Instant::now() + PATIENCE;
+        while (listed() != Value::Array(vec![]) || !left().is_empty()) && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.expect_nothing(host);
+    }
+
+    /// That no machine has anything on this host, now.
+    #[track_caller]
+    pub(crate) fn expect_nothing(&self, host: &str) {
+        let left = census::of_machines(self.host(host), Path::new(PROGRAM));
+        assert_eq!(left, Vec::<String>::new(), "is left on host {host}");
+        let listed = self.run(host, &["list", "--json"]).expect(DONE).json();
+        assert_eq!(listed, Value::Array(vec![]));
+    }
+
+    /// Waits until pages of a machine are being copied.
+    pub(crate) fn wait_for_copying(&self, host: &str, machine: &str) {
+        until("pages are copied", || {
+            let migrations =
+                self.scene().ask(host, |daemon| async move { daemon.migrations().await });
+            let migrations = migrations.unwrap();
+            let goes_on =
+                |migration: &&Migration| migration.machine == machine && !migration.has_ended();
+            let progress =
+                migrations.iter().find(goes_on).and_then(|found| found.progress.as_ref());
+            progress.is_some_and(|progress| {
+                progress.phase == Phase::Copying && progress.pages_sent.get() > 0
+            })
+        });
+    }
+
+    /// Kills the daemon of a host as a crash would.
+    pub(crate) fn kill_daemon(&self, host: &str) {
+        self.scene().daemon(host).kill().unwrap();
+    }
+
+    /// Starts the daemon of a host again.
+    pub(crate) fn start_daemon(&mut self, host: &str) {
+        self.scene.as_mut().unwrap().start_daemon(host).unwrap();
+    }
+
+    /// Starts the daemon of a host again, in a mount namespace of its own that `script` has
+    /// changed first: that host sees other files than the rest of the computer.
+    pub(crate) fn disguise(&mut self, host: &str, script: &str) {
+        self.end_daemon(host);
+        let program = self.scratch().join(format!("punctual-{host}"));
+        let script = format!("set -e\n{script}\nexec {PROGRAM} \"$@\"");
+        let inner = self.scratch().join(format!("inside-{host}"));
+        write_script(&inner, &script);
+        write_script(&program, &format!("exec unshare --mount {} \"$@\"", inner.display()));
+        let daemon = start_daemon(self.scene().lab(), host, &program).unwrap();
+        self.others.push((host.to_owned(), daemon));
+    }
+
+    fn end_daemon(&mut self, host: &str) {
+        self.scene().daemon(host).end().unwrap();
+        for (_, daemon) in self.others.extract_if(.., |(place, _)| place == host) {
+            daemon.end().unwrap();
+        }
+    }
+
+    /// Ends the test: takes the lab down and expects that nothing of it is left.
+    pub(crate) fn strike(mut self) {
+        let scene = self.scene.take().unwrap();
+        scene.take_down().unwrap();
+        std::fs::remove_dir_all(self.scratch()).unwrap();
+        assert_eq!(census::of_name(self.name()), Vec::<String>::new());
+    }
+
+    fn command(&self, host: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(words);
+        self.scene().lab().enter(host, &mut command).unwrap();
+        command
+    }
+}
+
+/// Where a test has failed, the daemons' logs tell why.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let Some(scene) = &self.scene else { return };
+        for host in scene.lab().hosts() {
+            let log: PathBuf = host.log_dir.join("punctual.log");
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            eprintln!("--- daemon of host {}\n{text}", host.name);
+        }
+    }
+}
+
+/// A guest of 256 MiB under TCG, of which less than a half holds anything.
+pub(crate) fn guest(options: punctual_guest_protocol::Options) -> GuestSpec {
+    guest_of(&find(QemuChoice::Installed).unwrap(), options)
+}
+
+/// The same under a certain QEMU.
+pub(crate) fn guest_of(qemu: &Qemu, options: punctual_guest_protocol::Options) -> GuestSpec {
+    let mut more = Table::new();
+    // Boots faster than the default.
+    more.insert("cpu".to_owned(), "qemu64".into());
+    GuestSpec { memory: Bytes::mib(256), more, ..GuestSpec::new("web", qemu.clone(), options) }
+}
+
+/// Asks until the answer is yes.
+#[track_caller]
+pub(crate) fn until(what: &str, mut answer: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !answer() {
+        assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn write_script(path: &Path, lines: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
