@@ -21,6 +21,7 @@ pub mod rule;
 #[cfg(test)]
 mod simulation;
 pub mod source;
+mod times;
 
 pub use driver::{
     Admission, Cancel, Connection, Emigration, Held, Immigration, Start, StartError, Unanswered,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use punctual_units::{Bytes, BytesPerSecond, Pages};
 use serde::{Deserialize, Serialize};
 
+use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
+
 /// Where a move stands, as the source sees it. The names are used in logs, pages and JSON alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,7 @@ pub struct Progress {
     /// The phase.
     pub phase: Phase,
     /// Time since the offer.
+    #[serde(rename = "elapsed_s", with = "in_seconds")]
     pub elapsed: Duration,
     /// The round, counted from 1; 0 before the first.
     pub round: u32,
@@ -74,10 +77,13 @@ pub struct Progress {
     /// The rate at which the destination lately received; zero before it is known.
     pub rate: BytesPerSecond,
     /// The time until the present round is over, at that rate.
+    #[serde(rename = "round_ends_in_s", with = "in_seconds_if_any", default)]
     pub round_ends_in: Option<Duration>,
     /// The interruption that a stop at this moment would make, by what is known.
+    #[serde(rename = "downtime_now_ms", with = "in_milliseconds_if_any", default)]
     pub downtime_now: Option<Duration>,
     /// The interruption that was asked for.
+    #[serde(rename = "downtime_asked_ms", with = "in_milliseconds")]
     pub downtime_asked: Duration,
 }
 

@@ -6,6 +6,8 @@ use punctual_units::{Bytes, Pages};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
+use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds};
+
 /// The report of one attempt to move one machine.
 ///
 /// In JSON, times are numbers in the unit that their name ends with: `_ms` or `_s`.
@@ -179,74 +181,6 @@ pub struct Sample {
     pub dirty: Pages,
     /// What has been put on the connection so far.
     pub sent: Bytes,
-}
-
-/// `Duration` as a number of milliseconds.
-mod in_milliseconds {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        time: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(super::rounded(time.as_secs_f64() * 1e3))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        super::checked(f64::deserialize(deserializer)? / 1e3)
-    }
-}
-
-/// `Option<Duration>` as a number of milliseconds or null.
-mod in_milliseconds_if_any {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        time: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match time {
-            Some(time) => super::in_milliseconds::serialize(time, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Option::<f64>::deserialize(deserializer)?
-            .map(|milliseconds| super::checked(milliseconds / 1e3))
-            .transpose()
-    }
-}
-
-/// `Duration` as a number of seconds.
-mod in_seconds {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        time: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(super::rounded(time.as_secs_f64()))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        super::checked(f64::deserialize(deserializer)?)
-    }
-}
-
-/// Six digits after the point: a nanosecond in milliseconds, a microsecond in seconds.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
-}
-
-fn checked<E: serde::de::Error>(seconds: f64) -> Result<Duration, E> {
-    Duration::try_from_secs_f64(seconds).map_err(E::custom)
 }
 
 #[cfg(test)]
