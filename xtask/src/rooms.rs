@@ -22,7 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("page", &["units", "engine"]),
     ("images", &["guest-protocol"]),
     ("lab", &["units", "wire", "guest", "engine", "host", "page", "images", "guest-protocol"]),
-    ("cli", &["page", "units", "wire", "guest", "engine", "host", "lab", "images", "guest-protocol"]),
+    (
+        "cli",
+        &["page", "units", "wire", "guest", "engine", "host", "lab", "images", "guest-protocol"],
+    ),
 ];
 
 /// Where a manifest breaks the plan.
