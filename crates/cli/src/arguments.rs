@@ -112,6 +112,10 @@ pub(crate) struct Host {
     /// For the RAM of machines, on tmpfs or hugetlbfs [default: /dev/shm/punctual/NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) ram_dir: Option<PathBuf>,
+    /// Mount a tmpfs of huge pages over --ram-dir, if it is an empty directory on a tmpfs; always
+    /// done for the default directory
+    #[arg(long)]
+    pub(crate) mount_ram: bool,
 }
 
 #[derive(Debug, Args)]

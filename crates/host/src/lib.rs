@@ -29,6 +29,7 @@ mod host;
 pub mod hypervisor;
 mod journal;
 mod migrations;
+mod ram_mount;
 mod recovery;
 mod registry;
 mod server;
@@ -38,6 +39,7 @@ mod tests;
 pub use config::{ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};
 pub use journal::{Journal, LogError, Stage};
+pub use ram_mount::RamMount;
 pub use registry::{RegistryError, Standing};
 
 /// The name of a daemon's control socket in its runtime directory.

@@ -211,13 +211,24 @@ impl Removal {
         let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
         let gone = if is_directory {
             entries(path).iter().for_each(|entry| self.path(entry));
-            fs::remove_dir(path)
+            remove_directory(path)
         } else {
             fs::remove_file(path)
         };
         if self.note(&path.display().to_string(), gone).is_some() {
             self.removed.files.push(path.to_owned());
         }
+    }
+}
+
+/// Removes an empty directory, and what a daemon has mounted over it first.
+fn remove_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            nix::mount::umount(path)?;
+            fs::remove_dir(path)
+        }
+        removed => removed,
     }
 }
 

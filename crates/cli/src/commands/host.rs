@@ -1,11 +1,11 @@
 //! `punctual host`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use punctual_host::api::Peer;
 use punctual_host::hypervisor::QemuHypervisor;
-use punctual_host::{Daemon, DaemonError, HostConfig};
+use punctual_host::{Daemon, DaemonError, HostConfig, RamMount};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Global, Host};
@@ -18,11 +18,23 @@ pub(super) fn run(global: &Global, said: Host) -> Result<ExitCode, Failure> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
+    // A directory that was chosen is used as it is, unless that is asked for too.
+    let mount = said.mount_ram || said.ram_dir.is_none();
     let config = config(global, said);
+    let _mount = mount.then(|| mounted(&config.ram_dir)).flatten();
     let hypervisor = Box::new(QemuHypervisor::new(&config));
     let daemon = Daemon::start(config, hypervisor).map_err(failure)?;
     daemon.serve().map_err(failure)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Huge pages for the RAM of machines, where they can be had.
+fn mounted(directory: &Path) -> Option<RamMount> {
+    RamMount::over(directory).unwrap_or_else(|error| {
+        let directory = directory.display();
+        tracing::warn!(%directory, %error, "no huge pages for the RAM of machines: moves are slower");
+        None
+    })
 }
 
 /// What was said, completed by what follows from the host's name.

@@ -50,7 +50,7 @@ pub fn start_daemon(lab: &Lab, host: &str, program: &Path) -> Result<Process, Da
     command.arg("--socket").arg(&host.socket);
     command.arg("--runtime-dir").arg(host.run_dir.join("daemon"));
     command.arg("--state-dir").arg(host.run_dir.join("state"));
-    command.arg("--ram-dir").arg(&host.ram_dir);
+    command.arg("--ram-dir").arg(&host.ram_dir).arg("--mount-ram");
     for peer in lab.hosts().iter().filter(|peer| peer.name != host.name) {
         command.args(["--peer", &format!("{}={}:{PORT}", peer.name, peer.address)]);
     }
