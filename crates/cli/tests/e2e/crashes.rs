@@ -11,7 +11,7 @@ use crate::told::{DONE, FAILED};
 use crate::watched::Watched;
 
 /// A link on which copying takes some seconds.
-const SLOW: u64 = 100;
+const SLOW: u64 = 200;
 /// By when a network that carries nothing is found out (`punctual_link::Timeouts::lost`), and as
 /// long again for what then has to be done.
 const FOUND_OUT: Duration = Duration::from_secs(2 * 10);
@@ -84,7 +84,7 @@ fn the_network_between_the_hosts() {
     let Some((stage, mut guest)) = begin("cut") else { return };
     let migration = stage.begin("a", &[&MIGRATE[..], &["--json"]].concat());
     stage.wait_for_copying("a", "web");
-    set_cable(&stage, "down");
+    stage.set_cable("down");
     let cut = Instant::now();
     let told = migration.end().expect(FAILED);
     let report = told.json();
@@ -92,17 +92,10 @@ fn the_network_between_the_hosts() {
     assert!(cut.elapsed() < FOUND_OUT, "{:?}: {}", cut.elapsed(), told.err);
     stage.expect_at("web", "a");
     guest.expect_well();
-    set_cable(&stage, "up");
+    stage.set_cable("up");
     let listed = || stage.run("b", &["list", "--json"]).expect(DONE).json();
     until("the destination gives up too", || listed().as_array().unwrap().is_empty());
     end(stage, guest);
-}
-
-/// Pulls the cable of host `b`, or plugs it in.
-fn set_cable(stage: &Stage, state: &str) {
-    let mut ip = Command::new("ip");
-    ip.args(["link", "set", "to-b", state]);
-    assert!(stage.scene().lab().exec("switch", ip).unwrap().success());
 }
 
 /// The process of the only machine on a host.

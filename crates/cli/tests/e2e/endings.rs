@@ -8,7 +8,7 @@ use crate::stage::{Stage, guest};
 use crate::told::{CANCELLED, DONE, FAILED, REFUSED};
 
 /// A link on which copying takes some seconds.
-const SLOW: u64 = 100;
+const SLOW: u64 = 200;
 
 #[test]
 fn cancelled_while_pages_are_copied() {

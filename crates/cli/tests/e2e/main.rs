@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod any_moment;
 mod attach;
 mod bare_metal;
 mod by_hand;

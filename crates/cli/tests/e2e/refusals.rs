@@ -1,4 +1,7 @@
 //! What the source refuses, before anything moves.
+//!
+//! Hardware assigned by vfio and vhost-user back ends are not to be had here; `ivshmem` stands for
+//! them. Each reason has a test of its own in `crates/guest/src/qemu/movable/tests.rs`.
 
 use std::fs;
 use std::net::TcpListener;

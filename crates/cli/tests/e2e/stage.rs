@@ -76,7 +76,12 @@ impl Stage {
 
     /// Starts a guest on host `a` and watches it.
     pub(crate) fn start(&self, spec: &GuestSpec) -> Watched {
-        let guest = self.scene().start_guest("a", spec).unwrap();
+        self.start_on("a", spec)
+    }
+
+    /// Starts a guest on a host and watches it.
+    pub(crate) fn start_on(&self, host: &str, spec: &GuestSpec) -> Watched {
+        let guest = self.scene().start_guest(host, spec).unwrap();
         Watched::new(self.scene(), guest)
     }
 
@@ -187,6 +192,13 @@ impl Stage {
         for (_, daemon) in self.others.extract_if(.., |(place, _)| place == host) {
             daemon.end().unwrap();
         }
+    }
+
+    /// Pulls the cable of host `b` (`down`), or plugs it in (`up`).
+    pub(crate) fn set_cable(&self, state: &str) {
+        let mut ip = Command::new("ip");
+        ip.args(["link", "set", "to-b", state]);
+        assert!(self.scene().lab().exec("switch", ip).unwrap().success());
     }
 
     /// Ends the test: takes the lab down and expects that nothing of it is left.
