@@ -1,6 +1,7 @@
 //! QEMU's own migration, as its operators run it: a second QEMU waits at the destination, the first
 //! sends itself there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +38,8 @@ pub(super) struct Waiting {
     destination: Qmp,
     uri: String,
     contender: Contender,
+    /// Directories for its sockets and logs, made for it.
+    made: BTreeSet<PathBuf>,
 }
 
 /// The monitor that the benchmark speaks to, beside the daemon's.
@@ -59,9 +62,9 @@ impl Waiting {
             let path = argument.split(',').find_map(|part| part.split_once('/'))?.1;
             Path::new(&there(&format!("/{path}"), a, b)).parent().map(Path::to_owned)
         });
-        for directory in directories.filter(|path| path.starts_with(&b.run_dir)) {
-            fs::create_dir_all(directory)?;
-        }
+        let made: BTreeSet<PathBuf> =
+            directories.filter(|path| path.starts_with(&b.run_dir) && !path.exists()).collect();
+        made.iter().try_for_each(fs::create_dir_all)?;
         fs::create_dir_all(&b.ram_dir)?;
         lab.tap("b", &tap(name))?;
 
@@ -72,7 +75,14 @@ impl Waiting {
         let process = lab.spawn("b", &format!("qemu-{name}"), command)?;
         let destination = connect(&monitor(b, name), &process)?;
         let uri = format!("tcp:{}:{PORT}", b.address);
-        Ok(Self { process, source: Qmp::connect(&monitor(a, name))?, destination, uri, contender })
+        Ok(Self {
+            process,
+            source: Qmp::connect(&monitor(a, name))?,
+            destination,
+            uri,
+            contender,
+            made,
+        })
     }
 
     /// Moves the machine; returns when it runs at the destination and needs the source no more.
@@ -136,6 +146,7 @@ impl Waiting {
     pub(super) fn end(self, scene: &Scene, guest: &str) -> Result<(), TrialError> {
         self.process.kill()?;
         scene.lab().remove_tap("b", &tap(guest))?;
+        self.made.iter().try_for_each(fs::remove_dir_all)?;
         for entry in fs::read_dir(&scene.lab().host("b")?.ram_dir)?.flatten() {
             if entry.file_type()?.is_file() {
                 fs::remove_file(entry.path())?;
