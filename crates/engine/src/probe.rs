@@ -4,7 +4,7 @@ use punctual_units::BytesPerSecond;
 
 /// A link is measured so many times before it is called too slow: the first probe meets a
 /// connection that has not yet found its pace.
-pub(crate) const PROBES: u32 = 3;
+const PROBES: usize = 4;
 
 /// A link does what was asked for if so much of it arrives: of an Ethernet frame's time on the wire
 /// TCP can use 94 %, and a probe is short.
@@ -19,8 +19,38 @@ pub(crate) fn rate(asked: BytesPerSecond) -> BytesPerSecond {
     BytesPerSecond::new((asked.get() as f64 * FASTER) as u64)
 }
 
+/// What was seen of a link. The second best probe counts: one alone can read too much, when the
+/// receiver was late and found padding that had piled up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured {
+    rates: Vec<BytesPerSecond>,
+}
+
+impl Measured {
+    /// One more probe.
+    pub(crate) fn add(&mut self, rate: BytesPerSecond) {
+        self.rates.push(rate);
+        self.rates.sort_by(|a, b| b.cmp(a));
+    }
+
+    /// The rate that two probes have shown; zero before.
+    pub(crate) fn rate(&self) -> BytesPerSecond {
+        self.rates.get(1).copied().unwrap_or_default()
+    }
+
+    /// Whether the link is what was `asked` for.
+    pub(crate) fn is_enough(&self, asked: BytesPerSecond) -> bool {
+        is_enough(self.rate(), asked)
+    }
+
+    /// Whether it will not be measured once more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.rates.len() >= PROBES
+    }
+}
+
 /// Whether a link of which `measured` was seen is what was `asked` for.
-pub(crate) fn is_enough(measured: BytesPerSecond, asked: BytesPerSecond) -> bool {
+fn is_enough(measured: BytesPerSecond, asked: BytesPerSecond) -> bool {
     measured.get() as f64 >= asked.get() as f64 * ENOUGH
 }
 
@@ -34,5 +64,18 @@ mod tests {
         assert!(is_enough(BytesPerSecond::megabits(941), asked));
         assert!(!is_enough(BytesPerSecond::megabits(500), asked));
         assert_eq!(rate(asked), BytesPerSecond::megabits(1250));
+    }
+
+    #[test]
+    fn one_probe_alone_is_not_believed() {
+        let asked = BytesPerSecond::megabits(5000);
+        let mut measured = Measured::default();
+        for megabits in [960, 9000, 970] {
+            measured.add(BytesPerSecond::megabits(megabits));
+            assert!(!measured.is_enough(asked) && !measured.is_over());
+        }
+        assert_eq!(measured.rate(), BytesPerSecond::megabits(970));
+        measured.add(BytesPerSecond::megabits(4900));
+        assert!(measured.is_enough(asked) && measured.is_over());
     }
 }

@@ -23,6 +23,10 @@ use crate::registry::{Record, Standing, check_name};
 const MOST: usize = 64;
 /// How long an offer waits for an earlier attempt with the same machine to come to its end.
 const TIDYING: Duration = Duration::from_secs(3);
+/// When a source is first asked whether it knows that its machine runs here, and the last pause
+/// between two questions, each twice as long as the one before: some two hours in all.
+const REMIND_AFTER: Duration = Duration::from_secs(2);
+const REMIND_LAST: Duration = Duration::from_secs(3600);
 /// After a listener's error that may pass, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -134,12 +138,13 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
     let (name, migration, dry_run) = (machine.clone(), *migration, *dry_run);
     tracing::info!(machine = name, from = offer.source, dry_run, "is offered");
     let source_address = offer.source_address.clone();
+    let asked = source_address.clone();
     let ended = immigrate(
         link,
         offer,
         |offer| admit(host, offer),
         &host.journal,
-        |inquiry| host.ask(&source_address, inquiry),
+        |inquiry| host.ask(&asked, inquiry),
     );
     tracing::info!(machine = name, ?ended, "the offer has ended");
     match ended {
@@ -147,6 +152,7 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
             // It lets go of the monitor, by which it is looked at from now on.
             drop(machine);
             host.at_home(&name, migration);
+            remind(host, source_address, migration);
         }
         Immigration::NothingStarted { .. } | Immigration::Discarded { .. } => {
             host.forget_arriving(&name, migration);
@@ -155,6 +161,27 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
         Immigration::Stuck { machine, .. } | Immigration::Undecided { machine } => {
             let_be(machine);
         }
+    }
+}
+
+/// Asks the source of a machine that runs here how the attempt stands, until it answers. Nothing
+/// depends on what it says; but if the word that the machine runs was lost, the question tells the
+/// source that it can remove what it has kept.
+fn remind(host: &Arc<Host>, source: String, migration: MigrationId) {
+    let host = Arc::clone(host);
+    let ask = move || {
+        let mut pause = REMIND_AFTER;
+        while pause <= REMIND_LAST {
+            thread::sleep(pause);
+            match host.ask(&source, Inquiry { migration }) {
+                Ok(_) | Err(Unanswered::Ending) => return,
+                Err(Unanswered::Later(_)) => pause *= 2,
+            }
+        }
+        tracing::warn!(source, "cannot be told that a machine of its runs here; it keeps its RAM");
+    };
+    if let Err(error) = thread::Builder::new().name("reminder".to_owned()).spawn(ask) {
+        tracing::warn!(%error, "no thread to remind the source of a machine that came in");
     }
 }
 

@@ -26,7 +26,7 @@ use punctual_wire::{DestinationMessage, Offer, Outcome, SourceMessage};
 
 pub use event::{Effect, End, Event, Record};
 
-use crate::probe;
+use crate::probe::Measured;
 
 /// How long the destination waits for the source's decision before it asks for it.
 const DECISION: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub enum Next {
 enum State {
     Admitting,
     /// Waits for the measure of the link, or for the end of a rehearsal.
-    Measuring,
+    Measuring(Measured),
     /// The process is being started, or what it needs recorded. An attempt that ended meanwhile
     /// is `doomed`: it is discarded as soon as there is something to discard.
     Starting {
@@ -116,7 +116,7 @@ impl Destination {
         let Self { offer, state } = self;
         match state {
             State::Admitting => admitting(offer, event),
-            State::Measuring => measuring(offer, event),
+            State::Measuring(measured) => measuring(offer, measured, event),
             State::Starting { step, doomed } => starting(offer, step, doomed, event),
             State::Receiving { device_state } => receiving(offer, device_state, event),
             State::Loading { digest, verifying } => loading(offer, at, digest, verifying, event),
@@ -183,7 +183,7 @@ fn admitting(offer: Offer, event: Event) -> Next {
         Event::Admitted { command_line } => {
             let accepted = Effect::Say(DestinationMessage::Accepted { command_line });
             if offer.dry_run || offer.bandwidth.is_some() {
-                go(offer, State::Measuring, vec![accepted])
+                go(offer, State::Measuring(Measured::default()), vec![accepted])
             } else {
                 start(offer, accepted)
             }
@@ -197,18 +197,19 @@ fn admitting(offer: Offer, event: Event) -> Next {
     }
 }
 
-fn measuring(offer: Offer, event: Event) -> Next {
+fn measuring(offer: Offer, mut measured: Measured, event: Event) -> Next {
     match event {
         Event::Probed { rate } => {
             let probed = Effect::Say(DestinationMessage::Probed { rate });
-            let enough = offer.bandwidth.is_some_and(|asked| probe::is_enough(rate, asked));
+            measured.add(rate);
+            let enough = offer.bandwidth.is_some_and(|asked| measured.is_enough(asked));
             if enough && !offer.dry_run {
                 start(offer, probed)
             } else {
-                go(offer, State::Measuring, vec![probed])
+                go(offer, State::Measuring(measured), vec![probed])
             }
         }
-        other => before_start(offer, State::Measuring, &other),
+        other => before_start(offer, State::Measuring(measured), &other),
     }
 }
 

@@ -105,6 +105,18 @@ impl PageSender {
     fn raw(&mut self, pages: PageRange, sender: &mut Sender) -> Result<(), SendError> {
         let arrived = sender.sent().total().saturating_sub(sender.unacknowledged()?);
         self.pace.watch_raw(Instant::now(), arrived);
+        // Pages that are zero here, as all are there at first, are not sent.
+        let mut start = pages.start.0;
+        for page in pages.iter() {
+            if !self.encoder.holds(page) && self.ram.is_zero(page)? {
+                self.raw_run(PageRange::new(start, page.0), sender)?;
+                start = page.0 + 1;
+            }
+        }
+        self.raw_run(PageRange::new(start, pages.end.0), sender)
+    }
+
+    fn raw_run(&mut self, pages: PageRange, sender: &mut Sender) -> Result<(), SendError> {
         let layout = self.ram.layout();
         for span in layout.spans(pages) {
             let raw: RawPages =

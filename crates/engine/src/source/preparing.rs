@@ -9,7 +9,7 @@ use super::context::Context;
 use super::copying::Sending;
 use super::event::{Effect, Event, Why};
 use super::phases::{State, Transition};
-use crate::probe;
+use crate::probe::{self, Measured};
 use crate::remainder::Remainder;
 
 /// The link is being measured.
@@ -17,8 +17,7 @@ use crate::remainder::Remainder;
 pub(super) struct Probing {
     pub(super) since: Duration,
     asked: BytesPerSecond,
-    best: BytesPerSecond,
-    tries: u32,
+    measured: Measured,
     command_line: Vec<String>,
 }
 
@@ -53,8 +52,8 @@ pub(super) fn offered(
             let Some(asked) = context.offer.bandwidth else {
                 return accepted(context, at, command_line);
             };
-            let best = BytesPerSecond::ZERO;
-            Probing { since: at, asked, best, tries: 0, command_line }.probe()
+            let measured = Measured::default();
+            Probing { since: at, asked, measured, command_line }.probe()
         }
         other => State::Offering { since }.unexpected(&other),
     }
@@ -70,8 +69,7 @@ fn accepted(context: &mut Context, at: Duration, command_line: Vec<String>) -> T
 }
 
 impl Probing {
-    fn probe(mut self) -> Transition {
-        self.tries += 1;
+    fn probe(self) -> Transition {
         let rate = probe::rate(self.asked);
         Transition::To(State::Probing(self), vec![Effect::Probe { rate }])
     }
@@ -80,15 +78,16 @@ impl Probing {
         let Event::Heard(DestinationMessage::Probed { rate }) = event else {
             return State::Probing(self).unexpected(&event);
         };
-        self.best = self.best.max(rate);
-        if probe::is_enough(self.best, self.asked) {
-            context.meter.probed(self.best.min(self.asked));
+        self.measured.add(rate);
+        let measured = self.measured.rate();
+        if self.measured.is_enough(self.asked) {
+            context.meter.probed(measured.min(self.asked));
             return accepted(context, at, self.command_line);
         }
-        if self.tries < probe::PROBES {
+        if !self.measured.is_over() {
             return self.probe();
         }
-        let why = Why::LinkSlower { asked: self.asked, measured: self.best };
+        let why = Why::LinkSlower { asked: self.asked, measured };
         State::Probing(self).abort(why)
     }
 }

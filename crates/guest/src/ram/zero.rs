@@ -14,7 +14,8 @@ pub fn is_zero(bytes: &[u8]) -> bool {
 }
 
 impl Ram {
-    /// Whether one page is all zero.
+    /// Whether one page is all zero. Most pages that are not show it in their first bytes, and only
+    /// those are read then.
     ///
     /// # Errors
     /// The kernel cannot read the file.
@@ -22,9 +23,14 @@ impl Ram {
     /// # Panics
     /// The machine has no such page.
     pub fn is_zero(&self, page: PageIndex) -> Result<bool, RamIoError> {
+        const FIRST: usize = 64;
         let mut content = [0; PAGE_SIZE.get() as usize];
-        self.read(PageRange::new(page.0, page.0 + 1), &mut content)?;
-        Ok(is_zero(&content))
+        let (region, offset) = self.layout.locate(page).expect("the machine has this page");
+        let read = |into: &mut [u8]| {
+            let read = self.files[region.0].read(offset, into);
+            read.map(|()| is_zero(into)).map_err(|cause| self.io_error("read", page, cause))
+        };
+        Ok(read(&mut content[..FIRST])? && read(&mut content)?)
     }
 
     /// Makes `pages` zero, and gives their memory back where they are whole pages of the file.

@@ -175,6 +175,12 @@ impl Encoder {
         self.known.fingerprints.contains(page)
     }
 
+    /// Whether the destination may have anything but zero in `page`, by what was sent.
+    #[must_use]
+    pub fn holds(&self, page: PageIndex) -> bool {
+        self.known.held.contains(page)
+    }
+
     /// How much memory fingerprints use now.
     #[must_use]
     pub fn memory(&self) -> Bytes {
