@@ -21,7 +21,7 @@ demo: setup build ## move a Linux guest between two hosts on this machine
 	$(PUNCTUAL) demo
 
 test: setup ## run every test
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 bench: setup build ## compare with QEMU's own migration (takes long)
 	$(PUNCTUAL) bench
