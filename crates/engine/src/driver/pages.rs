@@ -29,7 +29,9 @@ const RAW_AT_ONCE: Pages = Pages::new(1024);
 const RAW_ON_TRIAL: Pages = Pages::new(64);
 const PACKED_AT_ONCE: Pages = Pages::new(256);
 /// Fingerprints may use 1/1024 of the machine's memory, and this.
-const FINGERPRINTS_LEAST: Bytes = Bytes::mib(16);
+const FINGERPRINTS_LEAST: Bytes = Bytes::mib(36);
+/// What the fingerprints of one page cost, rounded up.
+const FINGERPRINTS_OF_A_PAGE: Bytes = Bytes::new(330);
 
 /// Why pages were not sent.
 #[derive(Debug, Error)]
@@ -46,6 +48,8 @@ pub(super) enum SendError {
 pub(super) struct PageSender {
     ram: Arc<Ram>,
     encoder: Encoder,
+    /// How much the encoder may keep.
+    budget: Bytes,
     pace: Pace,
 }
 
@@ -54,7 +58,7 @@ impl PageSender {
         let key: [u8; FINGERPRINT_KEY_LENGTH] = rand::random();
         let layout = ram.layout().clone();
         let budget = Bytes::new(layout.pages().bytes().get() / 1024) + FINGERPRINTS_LEAST;
-        Self { encoder: Encoder::new(layout, key, budget), ram, pace: Pace::new(asked) }
+        Self { encoder: Encoder::new(layout, key, budget), budget, ram, pace: Pace::new(asked) }
     }
 
     /// Sends pages until all are sent or `go_on`, told how many have been, says no; whether all
@@ -67,6 +71,12 @@ impl PageSender {
         mut go_on: impl FnMut(&Sender, Pages) -> bool,
     ) -> Result<bool, SendError> {
         let is_final = kind == BatchKind::Final;
+        // Where there is room for every page, none has to travel whole a second time.
+        if kind == BatchKind::Round(1)
+            && pages.len().get() * FINGERPRINTS_OF_A_PAGE.get() <= self.budget.get()
+        {
+            self.encoder.expect_writes(pages);
+        }
         self.pace.begin();
         let mut sent = Pages::ZERO;
         let mut short = Vec::new();
