@@ -81,11 +81,14 @@ impl Belongings {
         for file in &self.ram {
             check(file, fs::remove_file(file));
         }
+        let taps = self.taps.iter().filter(|tap| tap.exists());
+        let taps: Vec<_> = taps.filter_map(|tap| Some(tap.remove().err()?.to_string())).collect();
+        // Last, since the record of all that there is lies in it: who is killed half way leaves
+        // what the next one needs to go on.
         if let Some(directory) = &self.directory {
             check(directory, fs::remove_dir_all(directory));
         }
-        let taps = self.taps.iter().filter(|tap| tap.exists());
-        leftover.extend(taps.filter_map(|tap| Some(tap.remove().err()?.to_string())));
+        leftover.extend(taps);
         if leftover.is_empty() { Ok(()) } else { Err(Leftover(leftover)) }
     }
 }
