@@ -11,7 +11,7 @@ use crate::told::{DONE, FAILED};
 use crate::watched::Watched;
 
 /// A link on which copying takes some seconds.
-const SLOW: u64 = 200;
+const SLOW: u64 = 80;
 /// By when a network that carries nothing is found out (`punctual_link::Timeouts::lost`), and as
 /// long again for what then has to be done.
 const FOUND_OUT: Duration = Duration::from_secs(2 * 10);
