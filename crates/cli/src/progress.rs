@@ -33,7 +33,7 @@ impl Display {
             Self::Silent
         } else if io::stderr().is_terminal() {
             let style =
-                ProgressStyle::with_template("{prefix:>13} [{bar:28}] {percent:>3}%  {msg}")
+                ProgressStyle::with_template("{prefix:>13} [{bar:16}] {percent:>3}%  {wide_msg}")
                     .expect("the template is sound");
             let bar = ProgressBar::new(1).with_style(style.progress_chars("=> "));
             Self::Bar { bar, round: Round::default() }

@@ -77,7 +77,6 @@ fn tell(display: &mut Display, spec: &DemoSpec, scenery: Scenery<'_>) {
             display.say(&format!("guest: Linux under QEMU {version}, 512 MiB, booting on host a"));
         }
         Scenery::Watching(time) => {
-            display.end();
             display.say(&format!("client: watching the guest for {}", output::seconds(time)));
         }
         Scenery::Moving(migration) => {
