@@ -129,23 +129,31 @@ impl Stage {
     /// after the other host has heard of it.
     #[track_caller]
     pub(crate) fn expect_bare(&self, host: &str) {
-        let listed = || self.run(host, &["list", "--json"]).expect(DONE).json();
-        let left = || census::of_machines(self.host(host), Path::new(PROGRAM));
         let deadline = Instant::now() + PATIENCE;
-        while (listed() != Value::Array(vec![]) || !left().is_empty()) && Instant::now() < deadline
-        {
+        // One look decides, not two: what a dead source has offered may begin, and come to nothing,
+        // only after a first one.
+        loop {
+            let left = self.left(host);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "is left on host {host}: {left:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.expect_nothing(host);
     }
 
     /// That no machine has anything on this host, now.
     #[track_caller]
     pub(crate) fn expect_nothing(&self, host: &str) {
-        let left = census::of_machines(self.host(host), Path::new(PROGRAM));
-        assert_eq!(left, Vec::<String>::new(), "is left on host {host}");
+        assert_eq!(self.left(host), Vec::<String>::new(), "is left on host {host}");
+    }
+
+    /// What machines have on this host: files, processes, places in the list.
+    fn left(&self, host: &str) -> Vec<String> {
+        let mut left = census::of_machines(self.host(host), Path::new(PROGRAM));
         let listed = self.run(host, &["list", "--json"]).expect(DONE).json();
-        assert_eq!(listed, Value::Array(vec![]));
+        left.extend(listed.as_array().unwrap().iter().map(|machine| format!("listed: {machine}")));
+        left
     }
 
     /// Waits until pages of a machine are being copied.
