@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that only compute. They may lean on each other and on crates that do no I/O.
-const PURE: [&str; 3] = ["units", "wire", "guest-protocol"];
+const PURE: [&str; 6] = ["units", "wire", "guest-protocol", "model", "trace", "plan"];
 
 /// What would give a pure crate a clock, a thread, a socket or a system call.
 const IMPURE: [&str; 9] =
@@ -14,17 +14,48 @@ const IMPURE: [&str; 9] =
 const MAY_USE: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("wire", &["units"]),
+    ("model", &["units"]),
+    ("trace", &["units"]),
     ("guest-protocol", &[]),
     ("link", &["units", "wire"]),
     ("guest", &["units"]),
-    ("engine", &["units", "wire", "guest", "link"]),
-    ("host", &["units", "wire", "guest", "link", "engine"]),
-    ("page", &["units", "engine"]),
+    ("engine", &["units", "wire", "model", "guest", "link"]),
+    ("plan", &["units", "wire", "model", "trace", "engine"]),
+    ("host", &["units", "wire", "model", "trace", "guest", "link", "engine", "plan"]),
+    ("page", &["units", "model", "trace", "engine", "plan"]),
     ("images", &["guest-protocol"]),
-    ("lab", &["units", "wire", "guest", "engine", "host", "page", "images", "guest-protocol"]),
+    (
+        "lab",
+        &[
+            "units",
+            "wire",
+            "model",
+            "trace",
+            "guest",
+            "engine",
+            "plan",
+            "host",
+            "page",
+            "images",
+            "guest-protocol",
+        ],
+    ),
     (
         "cli",
-        &["page", "units", "wire", "guest", "engine", "host", "lab", "images", "guest-protocol"],
+        &[
+            "units",
+            "wire",
+            "model",
+            "trace",
+            "guest",
+            "engine",
+            "plan",
+            "host",
+            "page",
+            "lab",
+            "images",
+            "guest-protocol",
+        ],
     ),
 ];
 

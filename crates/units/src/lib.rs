@@ -3,6 +3,7 @@
 //! This crate is pure: it does no I/O, starts no thread and reads no clock.
 //!
 //! - [`Bytes`], [`Pages`], [`BytesPerSecond`]: quantities with their arithmetic;
+//! - [`Probability`]: a number from 0 to 1;
 //! - [`PageIndex`], [`PageRange`], [`PageSet`]: which pages of a machine;
 //! - [`MemoryLayout`], [`Region`]: how a machine's pages are spread over its RAM blocks;
 //! - [`parse`]: what people write (`512MiB`, `1Gbit`, `50ms`) and how it is shown to them.
@@ -11,10 +12,12 @@ mod layout;
 mod page_set;
 mod pages;
 pub mod parse;
+mod probability;
 mod quantity;
 
 pub use layout::{LayoutError, MemoryLayout, Region, RegionIndex, RegionSpan};
 pub use page_set::{PageSet, Ranges};
 pub use pages::{PAGE_SIZE, PageIndex, PageRange};
 pub use parse::ParseError;
+pub use probability::Probability;
 pub use quantity::{Bytes, BytesPerSecond, Pages};
