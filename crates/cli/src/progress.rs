@@ -142,6 +142,8 @@ mod tests {
             rate: BytesPerSecond::new(1 << 20),
             round_ends_in: Some(Duration::from_secs(1)),
             downtime_now: Some(Duration::from_millis(80)),
+            ends_in: Some(Duration::from_secs(2)),
+            downtime_predicted: Some(Duration::from_millis(40)),
             downtime_asked: Duration::from_millis(50),
         }
     }

@@ -8,9 +8,9 @@ use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
+use punctual_engine::report::Policy;
 use punctual_engine::{
-    Admission, Cancel, Connection, Entry, FixedCost, Journal, JournalError, Request, emigrate,
-    immigrate,
+    Admission, Cancel, Connection, Entry, Journal, JournalError, Request, emigrate, immigrate,
 };
 use punctual_guest::DestinationMachine;
 use punctual_guest::fake::Fake;
@@ -108,10 +108,9 @@ fn asked(layout: MemoryLayout, rate: Option<BytesPerSecond>) -> (Offer, Request)
         dry_run: false,
     };
     let request = Request {
-        to: "b".to_owned(),
         within: Duration::from_secs(60),
-        fixed: FixedCost::default(),
         round_trip: Duration::from_millis(1),
+        ..Request::new("b", Policy::PreCopy)
     };
     (offer, request)
 }

@@ -6,7 +6,7 @@ use punctual_units::{Bytes, Pages};
 use punctual_wire::Offer;
 
 use crate::Request;
-use crate::report::{Ending, Engine, Holder, Measured, Phases, Policy, Promised, Report, Sample};
+use crate::report::{Ending, Engine, Holder, Measured, Phases, Promise, Promised, Report, Sample};
 
 /// Samples are at least so far apart, changes of round aside.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
@@ -33,6 +33,16 @@ struct Marks {
     loaded: Option<(Duration, Duration)>,
     committed: Option<Duration>,
     running: Option<Duration>,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Ending,
+    pub(crate) owner: Holder,
+    /// What became of the promise, where that does not follow from what was measured.
+    pub(crate) promise: Option<Promise>,
+    pub(crate) reason: String,
 }
 
 impl Course {
@@ -89,33 +99,45 @@ impl Course {
             .collect();
     }
 
+    /// The report of an attempt that ended `at` this time since the offer.
     pub(crate) fn report(
         self,
         at: Duration,
         offer: &Offer,
         request: &Request,
-        outcome: Ending,
-        owner: Holder,
-        reason: String,
+        ended: Ended,
     ) -> Report {
+        let Ended { outcome, owner, promise, reason } = ended;
+        let promised = Promised { downtime: offer.downtime, total: request.within };
+        let measured = Measured {
+            downtime: self.marks.downtime(),
+            client_gap: None,
+            total: at,
+            wire_bytes: self.sent,
+            pages_sent: self.pages_sent,
+            rounds: self.rounds,
+            phases: self.marks.phases(),
+        };
+        let promise = match promise {
+            Some(promise) => Some(promise),
+            None if owner == Holder::Destination && outcome == Ending::Completed => {
+                Some(Promise::completed(&promised, &measured))
+            }
+            None => (self.marks.stopped.is_some() && outcome == Ending::Failed)
+                .then_some(Promise::Broken),
+        };
         Report {
             machine: offer.machine.clone(),
             from: offer.source.clone(),
             to: request.to.clone(),
             engine: Engine::External,
-            policy: Policy::PreCopy,
-            promised: Promised { downtime: offer.downtime, total: request.within },
-            measured: Measured {
-                downtime: self.marks.downtime(),
-                client_gap: None,
-                total: at,
-                wire_bytes: self.sent,
-                pages_sent: self.pages_sent,
-                rounds: self.rounds,
-                phases: self.marks.phases(),
-            },
+            policy: request.policy,
+            promised,
+            predicted: request.predicted,
+            measured,
             ram_digest_equal: self.digest_equal,
             outcome,
+            promise,
             owner,
             reason,
             samples: self.samples,

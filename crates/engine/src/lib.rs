@@ -5,7 +5,8 @@
 //! - [`Request`]: what is asked of a move; [`rule`]: when to stop, to go on and to give up;
 //! - [`Report`]: what a move promised and what it took;
 //! - [`Progress`], [`Observer`]: what is known while it goes on;
-//! - [`Journal`], [`Entry`]: what must survive the end of a daemon.
+//! - [`Journal`], [`Entry`]: what must survive the end of a daemon;
+//! - [`times`]: times as they stand in JSON.
 
 mod course;
 pub mod destination;
@@ -21,7 +22,7 @@ pub mod rule;
 #[cfg(test)]
 mod simulation;
 pub mod source;
-mod times;
+pub mod times;
 
 pub use driver::{
     Admission, Cancel, Connection, Emigration, Held, Immigration, Start, StartError, Unanswered,

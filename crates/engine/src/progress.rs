@@ -82,6 +82,12 @@ pub struct Progress {
     /// The interruption that a stop at this moment would make, by what is known.
     #[serde(rename = "downtime_now_ms", with = "in_milliseconds_if_any", default)]
     pub downtime_now: Option<Duration>,
+    /// The time until the machine will run at the destination, as is expected now.
+    #[serde(rename = "ends_in_s", with = "in_seconds_if_any", default)]
+    pub ends_in: Option<Duration>,
+    /// The interruption that there will be at the end, as is expected now.
+    #[serde(rename = "downtime_predicted_ms", with = "in_milliseconds_if_any", default)]
+    pub downtime_predicted: Option<Duration>,
     /// The interruption that was asked for.
     #[serde(rename = "downtime_asked_ms", with = "in_milliseconds")]
     pub downtime_asked: Duration,

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use punctual_model::{Policy, Strategy};
+use punctual_units::Probability;
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Predicted;
+
 /// What the operator asks of a move, and what is known of this host beforehand. The interruption
 /// allowed, the bandwidth counted on and the wish for digests stand in the offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// [`Request::new`] has what holds where nobody said anything else.
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The host that the machine goes to.
     pub to: HostName,
@@ -16,14 +22,49 @@ pub struct Request {
     pub within: Duration,
     /// What an interruption takes even if no page is left to send.
     pub fixed: FixedCost,
+    /// What is to be added to [`Request::fixed`], so that it is not exceeded with the probability
+    /// [`Request::confidence`].
+    pub fixed_spread: Duration,
     /// The time of a message to the destination and of its answer.
     pub round_trip: Duration,
+    /// How the memory is moved, by name: for the report.
+    pub policy: Policy,
+    /// How the memory is moved.
+    pub strategy: Strategy,
+    /// With which probability the interruption is to be as short as was asked for.
+    pub confidence: Probability,
+    /// What was predicted: for the report.
+    pub predicted: Option<Predicted>,
+    /// Move the machine even if its interruption will be longer than was asked for: it is stopped
+    /// at the best moment that can be reached in time.
+    pub force: bool,
 }
 
 impl Request {
     /// The time that a move has where nobody limits it: ten minutes. A move that makes no headway
     /// ends long before that, see [`GiveUp::CannotConverge`](crate::GiveUp::CannotConverge).
     pub const WITHIN: Duration = Duration::from_secs(600);
+
+    /// How sure a promise is where nobody said: it is broken once in a hundred moves.
+    pub const CONFIDENCE: f64 = 0.99;
+
+    /// A move to host `to`, by a named policy, of which nothing else was said and of which nothing
+    /// is known.
+    #[must_use]
+    pub fn new(to: impl Into<HostName>, policy: Policy) -> Self {
+        Self {
+            to: to.into(),
+            within: Self::WITHIN,
+            fixed: FixedCost::default(),
+            fixed_spread: Duration::ZERO,
+            round_trip: Duration::ZERO,
+            policy,
+            strategy: policy.strategy(),
+            confidence: Probability::saturating(Self::CONFIDENCE),
+            predicted: None,
+            force: false,
+        }
+    }
 }
 
 /// The parts of an interruption that do not depend on the pages left, as measured on earlier moves

@@ -1,21 +1,29 @@
-//! Times in JSON: numbers, in the unit that a field's name ends with.
+//! Times in JSON: numbers, in the unit that a field's name ends with. For `#[serde(with = …)]`.
 
 use std::time::Duration;
 
 /// `Duration` as a number of milliseconds.
-pub(crate) mod in_milliseconds {
+pub mod in_milliseconds {
     use std::time::Duration;
 
     use serde::Deserialize;
 
-    pub(crate) fn serialize<S: serde::Serializer>(
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: serde::Serializer>(
         time: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(super::rounded(time.as_secs_f64() * 1e3))
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// It is no number, negative, or more than a `Duration` holds.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         super::checked(f64::deserialize(deserializer)? / 1e3)
@@ -23,12 +31,16 @@ pub(crate) mod in_milliseconds {
 }
 
 /// `Option<Duration>` as a number of milliseconds or null.
-pub(crate) mod in_milliseconds_if_any {
+pub mod in_milliseconds_if_any {
     use std::time::Duration;
 
     use serde::Deserialize;
 
-    pub(crate) fn serialize<S: serde::Serializer>(
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: serde::Serializer>(
         time: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -38,7 +50,11 @@ pub(crate) mod in_milliseconds_if_any {
         }
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// It is no number, negative, or more than a `Duration` holds.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Option::<f64>::deserialize(deserializer)?
@@ -48,12 +64,16 @@ pub(crate) mod in_milliseconds_if_any {
 }
 
 /// `Option<Duration>` as a number of seconds or null.
-pub(crate) mod in_seconds_if_any {
+pub mod in_seconds_if_any {
     use std::time::Duration;
 
     use serde::Deserialize;
 
-    pub(crate) fn serialize<S: serde::Serializer>(
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: serde::Serializer>(
         time: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -63,7 +83,11 @@ pub(crate) mod in_seconds_if_any {
         }
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// It is no number, negative, or more than a `Duration` holds.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Option::<f64>::deserialize(deserializer)?.map(super::checked).transpose()
@@ -71,19 +95,27 @@ pub(crate) mod in_seconds_if_any {
 }
 
 /// `Duration` as a number of seconds.
-pub(crate) mod in_seconds {
+pub mod in_seconds {
     use std::time::Duration;
 
     use serde::Deserialize;
 
-    pub(crate) fn serialize<S: serde::Serializer>(
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: serde::Serializer>(
         time: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(super::rounded(time.as_secs_f64()))
     }
 
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// It is no number, negative, or more than a `Duration` holds.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         super::checked(f64::deserialize(deserializer)?)

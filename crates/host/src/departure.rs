@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_engine::report::{Ending, Engine, Holder, Measured, Phases, Policy, Promised, Report};
+use punctual_engine::report::{Ending, Engine, Holder, Measured, Phases, Policy, Promise, Promised, Report};
 use punctual_engine::{Emigration, FixedCost, Request, emigrate};
 use punctual_guest::{SourceMachine, Surrendered};
 use punctual_link::{Link, Timeouts};
@@ -65,9 +65,11 @@ impl Host {
             engine: Engine::default(),
             policy: Policy::default(),
             promised: Promised { downtime: request.downtime, total: request.within },
+            predicted: None,
             measured: Measured::default(),
             ram_digest_equal: None,
             outcome,
+            promise: (outcome == Ending::Refused).then_some(Promise::Refused),
             owner: Holder::Source,
             reason,
             samples: Vec::new(),
@@ -145,10 +147,10 @@ impl Leaving {
     fn request(&self, round_trip: Duration) -> Request {
         let costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
         Request {
-            to: self.request.to.clone(),
             within: self.request.within,
             fixed: costs.expected(),
             round_trip,
+            ..Request::new(self.request.to.clone(), Policy::default())
         }
     }
 

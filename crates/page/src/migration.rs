@@ -268,6 +268,7 @@ mod tests {
                 downtime: Duration::from_millis(50),
                 total: Duration::from_secs(60),
             },
+            predicted: None,
             measured: Measured {
                 downtime: Some(Duration::from_millis(12)),
                 phases: Phases {
@@ -279,6 +280,7 @@ mod tests {
             },
             ram_digest_equal: Some(true),
             outcome: Ending::Completed,
+            promise: None,
             owner: Holder::Destination,
             reason: String::new(),
             samples: (0..4)

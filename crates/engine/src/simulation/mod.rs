@@ -12,7 +12,7 @@ use std::time::Duration;
 use guest::Workload;
 use world::{Outcome, Setting, World};
 
-use crate::report::Ending;
+use crate::report::{Ending, Policy, Promise};
 
 const CALM: Workload = Workload {
     pages: 2000,
@@ -36,6 +36,7 @@ fn setting(workload: Workload) -> Setting {
         verify: false,
         bandwidth_asked: None,
         seed: 7,
+        policy: Policy::PreCopy,
         fault: None,
     }
 }
@@ -54,6 +55,7 @@ fn a_calm_guest_moves_and_the_promise_is_kept() {
     assert_eq!(report.outcome, Ending::Completed);
     assert!(report.measured.downtime.unwrap() <= ms(30), "{:?}", report.measured);
     assert_eq!(report.measured.downtime.unwrap(), report.measured.phases.sum());
+    assert_eq!(report.promise, Some(Promise::Kept));
     assert!(outcome.committed);
 }
 
@@ -75,6 +77,7 @@ fn a_guest_that_writes_faster_than_the_link_stays_and_loses_nothing() {
     assert!(report.reason.contains("not ready within 5.0 s"), "{}", report.reason);
     assert!(!outcome.committed);
     assert_eq!(report.measured.downtime, None);
+    assert_eq!(report.promise, Some(Promise::Refused));
 }
 
 #[test]

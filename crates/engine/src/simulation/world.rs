@@ -9,10 +9,10 @@ use punctual_wire::{DestinationMessage, MigrationId, Offer, Outcome as Decided, 
 
 use super::faults::{Fault, FaultKind, Point};
 use super::guest::{Guest, Workload};
+use crate::Request;
 use crate::destination::{self, Destination};
-use crate::report::Report;
+use crate::report::{Policy, Report};
 use crate::source::{self, Committed, Holding};
-use crate::{FixedCost, Request};
 
 pub(super) const EFFECT: Duration = Duration::from_micros(500);
 /// A network that carries nothing any more is found out after this time.
@@ -29,6 +29,7 @@ pub(super) struct Setting {
     pub(super) verify: bool,
     pub(super) bandwidth_asked: Option<BytesPerSecond>,
     pub(super) seed: u64,
+    pub(super) policy: Policy,
     pub(super) fault: Option<Fault>,
 }
 
@@ -194,10 +195,9 @@ impl World {
 
     fn request(&self) -> Request {
         Request {
-            to: "b".to_owned(),
             within: self.setting.within,
-            fixed: FixedCost::default(),
             round_trip: self.setting.latency * 2,
+            ..Request::new("b", self.setting.policy)
         }
     }
 

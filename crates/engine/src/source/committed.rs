@@ -6,6 +6,7 @@ use punctual_wire::DestinationMessage;
 
 use super::context::Context;
 use super::event::Event;
+use crate::course::Ended;
 use crate::report::{Ending, Holder, Report};
 
 /// The destination lets the machine run within milliseconds; whoever waits longer is told that it
@@ -83,7 +84,8 @@ impl Committed {
                 ),
             ),
         };
-        let report = course.report(at, &offer, &request, outcome, Holder::Destination, reason);
+        let ended = Ended { outcome, owner: Holder::Destination, promise: None, reason };
+        let report = course.report(at, &offer, &request, ended);
         Box::new(Moved { report, seen_running })
     }
 }
@@ -92,7 +94,8 @@ impl Unknown {
     pub(super) fn begin(context: Context, at: Duration, reason: String) -> Self {
         let Context { course, offer, request, .. } = context;
         let reason = format!("the machine stays paused: {reason}");
-        let outcome = Ending::Failed;
-        Self { report: course.report(at, &offer, &request, outcome, Holder::Unknown, reason) }
+        let (outcome, owner) = (Ending::Failed, Holder::Unknown);
+        let ended = Ended { outcome, owner, promise: None, reason };
+        Self { report: course.report(at, &offer, &request, ended) }
     }
 }

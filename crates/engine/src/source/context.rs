@@ -155,6 +155,8 @@ impl Context {
             rate,
             round_ends_in: known.then(|| self.meter.time_for(round_left)),
             downtime_now: known.then(|| self.expected(dirty).total()),
+            ends_in: None,
+            downtime_predicted: None,
             downtime_asked: self.offer.downtime,
         }
     }

@@ -40,7 +40,8 @@ use context::Context;
 pub use event::{Batch, BatchKind, Effect, Event, Why};
 use phases::{State, Transition};
 
-use crate::report::{Ending, Report};
+use crate::course::Ended;
+use crate::report::{Ending, Holder, Promise, Report};
 use crate::{Phase, Progress, Request};
 
 /// The source of a move up to the commit.
@@ -149,9 +150,9 @@ impl Context {
             reason.push_str(failure);
         }
         let farewell = farewell.then(|| SourceMessage::Abort { reason: reason.clone() });
-        let holder = crate::report::Holder::Source;
-        let report =
-            self.course.report(at, &self.offer, &self.request, why.ending(), holder, reason);
+        let (outcome, promise) = (why.ending(), why.promise());
+        let ended = Ended { outcome, owner: Holder::Source, promise, reason };
+        let report = self.course.report(at, &self.offer, &self.request, ended);
         Stayed { report, why, farewell }
     }
 }
@@ -164,6 +165,12 @@ impl Why {
             Self::Rehearsed { .. } => Ending::Completed,
             _ => Ending::Failed,
         }
+    }
+
+    /// What it makes of the promise, whatever was measured.
+    fn promise(&self) -> Option<Promise> {
+        let refused = self.ending() == Ending::Refused || matches!(self, Self::GaveUp(_));
+        refused.then_some(Promise::Refused)
     }
 
     /// Whether the destination still listens and has not yet dropped the attempt itself.

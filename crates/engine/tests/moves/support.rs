@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use punctual_engine::report::Policy;
 use punctual_engine::{
-    Admission, Cancel, Connection, Emigration, Entry, FixedCost, Immigration, Journal,
-    JournalError, Observer, Phase, Progress, Request, Unanswered, emigrate, immigrate, journal,
+    Admission, Cancel, Connection, Emigration, Entry, Immigration, Journal, JournalError, Observer,
+    Phase, Progress, Request, Unanswered, emigrate, immigrate, journal,
 };
 use punctual_guest::fake::Fake;
 use punctual_guest::{DestinationMachine, SourceMachine};
@@ -42,10 +43,9 @@ pub(crate) fn offer(layout: &MemoryLayout) -> Offer {
 
 pub(crate) fn request() -> Request {
     Request {
-        to: "b".to_owned(),
         within: Duration::from_secs(60),
-        fixed: FixedCost::default(),
         round_trip: Duration::from_millis(1),
+        ..Request::new("b", Policy::PreCopy)
     }
 }
 

@@ -1,10 +1,17 @@
 //! What a move promised and what it took: one object, printed, stored and plotted alike.
 
+mod predicted;
+mod promise;
+
 use std::time::Duration;
 
 use punctual_units::{Bytes, Pages};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
+
+pub use predicted::{Interval, Intervals, Predicted, Quantiles};
+pub use promise::Promise;
+pub use punctual_model::Policy;
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds};
 
@@ -25,6 +32,9 @@ pub struct Report {
     pub policy: Policy,
     /// What was promised beforehand.
     pub promised: Promised,
+    /// What was expected beforehand, where somebody had looked.
+    #[serde(default)]
+    pub predicted: Option<Predicted>,
     /// What was measured.
     pub measured: Measured,
     /// Whether both sides computed one digest of the memory, where it was asked for.
@@ -32,6 +42,10 @@ pub struct Report {
     pub ram_digest_equal: Option<bool>,
     /// How the attempt ended.
     pub outcome: Ending,
+    /// What became of the promise; `None` where the attempt ended for a reason of its own before
+    /// the guest was stopped: it was cancelled, rehearsed, or a host or the link failed.
+    #[serde(default)]
+    pub promise: Option<Promise>,
     /// Who may run the machine now.
     pub owner: Holder,
     /// Why it ended so, and what to do about it; empty where there is nothing to say.
@@ -48,15 +62,6 @@ pub enum Engine {
     /// Punctual, from outside the machine.
     #[default]
     External,
-}
-
-/// How the memory is moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// In rounds while the machine runs, the rest while it is stopped.
-    #[default]
-    PreCopy,
 }
 
 /// What was promised before the move began.
@@ -198,6 +203,7 @@ mod tests {
                 downtime: Duration::from_millis(50),
                 total: Duration::from_secs(60),
             },
+            predicted: None,
             measured: Measured {
                 downtime: Some(Duration::from_micros(23_500)),
                 total: Duration::from_millis(2_710),
@@ -208,6 +214,7 @@ mod tests {
             },
             ram_digest_equal: None,
             outcome: Ending::Completed,
+            promise: Some(Promise::Kept),
             owner: Holder::Destination,
             reason: String::new(),
             samples: vec![],
@@ -220,6 +227,8 @@ mod tests {
         assert_eq!(json["engine"], "external");
         assert_eq!(json["policy"], "pre-copy");
         assert_eq!(json["outcome"], "completed");
+        assert_eq!(json["promise"], "kept");
+        assert!(json["predicted"].is_null());
         assert_eq!(json["promised"]["downtime_ms"], 50.0);
         assert_eq!(json["promised"]["total_s"], 60.0);
         assert_eq!(json["measured"]["downtime_ms"], 23.5);
