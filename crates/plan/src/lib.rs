@@ -1,3 +1,12 @@
 //! What a move would do, before it begins: simulated by the engine itself, predicted, planned.
 //!
 //! This crate is pure: it does no I/O, starts no thread and reads no clock.
+//!
+//! - [`Facts`], [`Ask`]: what is known of the hosts and what is asked of the move;
+//! - [`Plan`], [`Forecast`], [`Choice`]: what each way of moving would do, and which one is taken.
+
+mod facts;
+mod plan;
+
+pub use facts::{Ask, Facts};
+pub use plan::{AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Way};

@@ -1,0 +1,243 @@
+//! The plan of a move: what each way of moving would do, and which one is taken.
+
+mod file;
+
+use std::fmt;
+use std::time::Duration;
+
+use punctual_engine::report::Predicted;
+use punctual_engine::times::{in_milliseconds, in_seconds};
+use punctual_model::{Policy, Strategy};
+use punctual_units::{Bytes, BytesPerSecond, Probability};
+use punctual_wire::HostName;
+use serde::{Deserialize, Serialize};
+
+pub use file::PlanError;
+
+use crate::Ask;
+
+/// What each way of moving a machine would do, and which one is taken. It is also the file that a
+/// move can be carried out from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`Plan::VERSION`].
+    pub plan_version: u32,
+    /// The machine.
+    pub machine: String,
+    /// What was asked.
+    pub ask: Ask,
+    /// What it was planned from.
+    pub basis: Basis,
+    /// The ways, in the order of [`Way::ALL`].
+    pub ways: Vec<Forecast>,
+    /// The least bandwidth with which the way taken keeps what was asked; where none does, the
+    /// least with which the best way would, if it were there. `None` where no bandwidth helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cheapest_bandwidth: Option<BytesPerSecond>,
+    /// What to do.
+    pub choice: Choice,
+}
+
+/// What a plan was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// How long the machine was traced.
+    #[serde(rename = "trace_s", with = "in_seconds")]
+    pub trace: Duration,
+    /// When that ended, in seconds since 1970 (UTC).
+    pub recorded_at: u64,
+    /// How much of its memory holds anything.
+    pub populated: Bytes,
+    /// Distinct pages found written in a second of the trace: the mean.
+    pub written_rate: f64,
+    /// What the link was taken to carry for this move.
+    pub bandwidth: BytesPerSecond,
+    /// How many simulated moves a forecast rests on.
+    pub samples: u32,
+    /// Of so many pages one was simulated, standing for the others.
+    pub thinning: u32,
+    /// What had to be assumed, as sentences.
+    pub assumed: Vec<String>,
+}
+
+/// A way to get a machine to another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// [`Policy::PreCopy`].
+    PreCopy,
+    /// [`Policy::Ordered`].
+    Ordered,
+    /// [`Policy::HeldBack`].
+    HeldBack,
+    /// [`Policy::Continuous`].
+    Continuous,
+    /// Stop it, send the memory, let it go on there.
+    StopAndCopy,
+    /// Shut it down and boot it there: what it holds in memory is lost.
+    Restart,
+}
+
+impl Way {
+    /// Every way.
+    pub const ALL: [Self; 6] = [
+        Self::PreCopy,
+        Self::Ordered,
+        Self::HeldBack,
+        Self::Continuous,
+        Self::StopAndCopy,
+        Self::Restart,
+    ];
+
+    /// The policy with which the engine goes this way; `None` if it is not a live one.
+    #[must_use]
+    pub const fn policy(self) -> Option<Policy> {
+        match self {
+            Self::PreCopy => Some(Policy::PreCopy),
+            Self::Ordered => Some(Policy::Ordered),
+            Self::HeldBack => Some(Policy::HeldBack),
+            Self::Continuous => Some(Policy::Continuous),
+            Self::StopAndCopy | Self::Restart => None,
+        }
+    }
+
+    /// The name, as plans and commands use it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PreCopy => Policy::PreCopy.name(),
+            Self::Ordered => Policy::Ordered.name(),
+            Self::HeldBack => Policy::HeldBack.name(),
+            Self::Continuous => Policy::Continuous.name(),
+            Self::StopAndCopy => "stop-and-copy",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What one way would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The way.
+    pub way: Way,
+    /// How often both the interruption and the whole move would be as asked.
+    pub keeps: Probability,
+    /// How often the engine would give up and leave the machine running where it is.
+    pub gives_up: Probability,
+    /// What it takes where it comes to its end; `None` where it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted>,
+    /// What it takes at most, with the confidence that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<AtMost>,
+    /// What stands against this way, and what its figures rest on where that is not the trace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// An upper bound of the times of a move, at the confidence that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtMost {
+    /// The interruption.
+    #[serde(rename = "downtime_ms", with = "in_milliseconds")]
+    pub downtime: Duration,
+    /// The whole move.
+    #[serde(rename = "total_s", with = "in_seconds")]
+    pub total: Duration,
+}
+
+/// What to do, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Choice {
+    /// This way keeps what was asked.
+    Take {
+        /// The way; a live one.
+        way: Way,
+        /// Why this one.
+        why: String,
+    },
+    /// No way keeps what was asked without losing what the machine holds in memory.
+    None {
+        /// The way that comes nearest, and what it reaches at the confidence asked for.
+        best: Option<Reachable>,
+        /// Why not, and what would help.
+        why: String,
+    },
+}
+
+/// The best that can be had where what was asked cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reachable {
+    /// The way.
+    pub way: Way,
+    /// What it reaches.
+    pub at_most: AtMost,
+}
+
+/// What a plan tells a host to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instructions {
+    /// The machine.
+    pub machine: String,
+    /// The host that it goes to.
+    pub to: HostName,
+    /// How, by name.
+    pub policy: Policy,
+    /// How, in every detail.
+    pub strategy: Strategy,
+    /// No faster than this.
+    pub bandwidth: Option<BytesPerSecond>,
+    /// The longest interruption.
+    pub downtime: Duration,
+    /// The longest time.
+    pub within: Duration,
+    /// With which probability.
+    pub confidence: Probability,
+    /// What was predicted.
+    pub predicted: Option<Predicted>,
+}
+
+impl Plan {
+    /// The forecast of a way.
+    #[must_use]
+    pub fn forecast(&self, way: Way) -> Option<&Forecast> {
+        self.ways.iter().find(|forecast| forecast.way == way)
+    }
+
+    /// What to do; `None` where no way keeps what was asked.
+    #[must_use]
+    pub fn instructions(&self) -> Option<Instructions> {
+        match self.choice {
+            Choice::Take { way, .. } => self.instructions_for(way),
+            Choice::None { .. } => None,
+        }
+    }
+
+    /// What to do to go another way than the one taken; `None` if it is not a live one.
+    #[must_use]
+    pub fn instructions_for(&self, way: Way) -> Option<Instructions> {
+        let policy = way.policy()?;
+        let Ask { to, downtime, within, confidence, bandwidth } = self.ask.clone();
+        Some(Instructions {
+            machine: self.machine.clone(),
+            to,
+            policy,
+            strategy: policy.strategy(),
+            bandwidth,
+            downtime,
+            within,
+            confidence,
+            predicted: self.forecast(way).and_then(|forecast| forecast.predicted),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
