@@ -1,0 +1,1 @@
+//! What a pre-copy in rounds leads to.
