@@ -15,7 +15,7 @@ pub(crate) fn about(pages: u64) -> About {
     populated.insert_range(PageRange::new(0, pages / 2));
     About {
         machine: "web".into(),
-        layout: layout.unwrap(),
+        layout: layout.expect("one region"),
         populated,
         direct_io: true,
         content: Content { zero: Probability::saturating(0.25), first: 1000.5, again: 300.0 },
@@ -32,7 +32,7 @@ pub(crate) fn sample() -> Trace {
         Scan { at: ms(15), written: vec![] },
         Scan { at: ms(215), written: vec![PageRange::new(7, 300), PageRange::new(1000, 1024)] },
     ];
-    Trace::new(about(1024), scans).unwrap()
+    Trace::new(about(1024), scans).expect("a sound trace")
 }
 
 /// Any.
@@ -50,7 +50,7 @@ pub(crate) fn traces() -> impl Strategy<Value = Trace> {
             });
             Scan { at, written: written.collect() }
         });
-        Trace::new(about(3000), scans.collect()).unwrap()
+        Trace::new(about(3000), scans.collect()).expect("a sound trace")
     })
 }
 
@@ -69,5 +69,5 @@ pub(crate) fn uniform_writes(pages: u64, duration: Duration, rate: u64) -> Trace
         (0..writes).for_each(|_| written.insert(punctual_units::PageIndex(next())));
         Scan { at: period * scan, written: written.ranges().collect() }
     });
-    Trace::new(about(pages), scans.collect()).unwrap()
+    Trace::new(about(pages), scans.collect()).expect("a sound trace")
 }
