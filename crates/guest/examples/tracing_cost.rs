@@ -1,6 +1,6 @@
 //! What tracing costs the traced process: how much of its work is lost at 20,000 single-byte writes
-//! a second to random pages of 64 MiB (the goal of the project: less than 5 %), and how long a
-//! scan of 512 MiB takes.
+//! a second to random pages of 64 MiB (the goal of the project: less than 5 %), how long a scan of
+//! 512 MiB takes, and how long a look for 600 pages of them, together and scattered.
 //!
 //! A thread counts steps of arithmetic per second of processor time, and writes on time. Windows
 //! with and without a tracer alternate.
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use punctual_guest::Ram;
 use punctual_guest::trace::{Pid, Tracer};
-use punctual_units::{Bytes, MemoryLayout, PAGE_SIZE, PageSet, Region};
+use punctual_units::{Bytes, MemoryLayout, PAGE_SIZE, PageIndex, PageSet, Region};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -27,6 +27,9 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const RAM: Bytes = Bytes::mib(512);
 const WRITTEN: Bytes = Bytes::mib(64);
+/// How many pages are looked for, and how far apart they lie if they are scattered over all.
+const LOOKED_FOR: u64 = 600;
+const RUN_OF_PAGES: u64 = RAM.get() / PAGE_SIZE.get() / LOOKED_FOR;
 const WINDOW: Duration = Duration::from_millis(400);
 const WINDOWS: usize = 9;
 const PERIODS: [Duration; 3] =
@@ -65,6 +68,15 @@ fn main() -> Outcome<()> {
             attached[attached.len() / 2],
         );
     }
+    for (what, step) in [("together", 1), ("scattered", RUN_OF_PAGES)] {
+        let mut times = writer.looks(step)?;
+        times.sort();
+        println!(
+            "a look for {LOOKED_FOR} pages {what}: {:.2?} (longest {:.2?})",
+            times[times.len() / 2],
+            times[times.len() - 1],
+        );
+    }
     Ok(())
 }
 
@@ -96,6 +108,30 @@ impl Writer {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         Ok(line.trim().parse()?)
+    }
+
+    /// Looks for pages of which each lies `step` behind the one before, while it works.
+    fn looks(&mut self, step: u64) -> Outcome<Vec<Duration>> {
+        let mut tracer = Tracer::attach(Pid::from_child(&self.child), &self.ram)?;
+        let mut pages = PageSet::empty(self.ram.layout().pages());
+        for page in 0..LOOKED_FOR {
+            pages.insert(PageIndex(page * step));
+        }
+        let mut written = PageSet::empty(self.ram.layout().pages());
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| -> Outcome<Vec<Duration>> {
+                let mut times = Vec::new();
+                for _ in 0..WINDOW.as_millis() / PERIODS[0].as_millis() {
+                    std::thread::sleep(PERIODS[0]);
+                    let begun = Instant::now();
+                    tracer.collect_among(&pages, &mut written)?;
+                    times.push(begun.elapsed());
+                }
+                Ok(times)
+            });
+            self.window()?;
+            looker.join().map_err(|_| "the looker panicked")?
+        })
     }
 
     fn traced_window(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use punctual_units::{PAGE_SIZE, PageRange, PageSet};
+use punctual_units::{PAGE_SIZE, PageIndex, PageRange, PageSet, Pages};
 use thiserror::Error;
 
 use crate::{DestinationMachine, Ram, SourceMachine};
@@ -67,6 +67,8 @@ pub type Check = (&'static str, fn(&mut dyn Rig) -> Result<(), Breach>);
 /// All checks.
 pub const CHECKS: &[Check] = &[
     ("every page written is reported", every_page_written_is_reported),
+    ("pages looked for among others are reported, the others stay", pages_among_others),
+    ("tracing that begins anew loses nothing", tracing_begins_anew),
     ("a machine resumes from every state", a_machine_resumes_from_every_state),
     ("a stopped machine changes nothing", a_stopped_machine_changes_nothing),
     ("dropping a traced machine leaves it running", dropping_leaves_it_running),
@@ -114,6 +116,32 @@ impl Copy {
     fn round(&mut self, source: &mut dyn SourceMachine) -> Result<(), Breach> {
         done("collect written pages", source.collect_written(&mut self.written))?;
         self.bring()
+    }
+
+    /// A round in legs: before a leg is copied, its pages are looked for, and are clean with that.
+    fn round_in_legs(&mut self, source: &mut dyn SourceMachine) -> Result<(), Breach> {
+        const LEG: usize = 100;
+        done("collect written pages", source.collect_written(&mut self.written))?;
+        let round: Vec<PageIndex> = self.written.iter().collect();
+        // Far pages together, as an order other than that of addresses has them.
+        let (even, odd): (Vec<_>, Vec<_>) = round.iter().partition(|page| page.0 % 7 == 0);
+        let mut dirty = self.written.clone();
+        self.written.clear();
+        for leg in even.chunks(LEG).chain(odd.chunks(LEG)) {
+            leg.iter().for_each(|page| self.written.insert(*page));
+            let mut found = PageSet::empty(self.capacity());
+            let collected = source.collect_written_among(&self.written, &mut found);
+            done("collect among pages", collected)?;
+            dirty.union(&found);
+            dirty.subtract(&self.written);
+            self.bring()?;
+        }
+        self.written = dirty;
+        Ok(())
+    }
+
+    fn capacity(&self) -> Pages {
+        self.from.layout().pages()
     }
 
     fn bring(&mut self) -> Result<(), Breach> {
@@ -201,6 +229,36 @@ fn every_page_written_is_reported(rig: &mut dyn Rig) -> Result<(), Breach> {
     }
     bring_to_rest(&mut *source, &mut copy)?;
     copy.ensure_equal()?;
+    done("resume", source.resume())?;
+    ensure(rig.works(End::Source)?, "it does not run after a stop")
+}
+
+fn pages_among_others(rig: &mut dyn Rig) -> Result<(), Breach> {
+    let mut source = rig.source()?;
+    let mut copy = Copy::aside(&mut *source)?;
+    for _ in 0..ROUNDS {
+        ensure(rig.works(End::Source)?, "it does not run while it is traced")?;
+        copy.round_in_legs(&mut *source)?;
+    }
+    bring_to_rest(&mut *source, &mut copy)?;
+    copy.ensure_equal()?;
+    done("resume", source.resume())
+}
+
+fn tracing_begins_anew(rig: &mut dyn Rig) -> Result<(), Breach> {
+    let mut source = rig.source()?;
+    done("start tracing", source.start_tracing())?;
+    ensure(rig.works(End::Source)?, "it does not run while it is traced")?;
+    // Begins to trace what is traced already.
+    let mut copy = Copy::aside(&mut *source)?;
+    ensure(rig.works(End::Source)?, "it does not run while it is traced anew")?;
+    copy.round(&mut *source)?;
+    bring_to_rest(&mut *source, &mut copy)?;
+    copy.ensure_equal()?;
+    done("start tracing", source.start_tracing())?;
+    let mut written = PageSet::empty(source.ram().layout().pages());
+    done("collect written pages", source.collect_written(&mut written))?;
+    ensure(written.is_empty(), "what was written before the tracing began is reported")?;
     done("resume", source.resume())?;
     ensure(rig.works(End::Source)?, "it does not run after a stop")
 }

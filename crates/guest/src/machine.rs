@@ -65,10 +65,11 @@ pub trait SourceMachine: Send {
     fn ram(&self) -> &Arc<Ram>;
 
     /// Begins to trace page writes: every page written from now on is found by
-    /// [`SourceMachine::collect_written`].
+    /// [`SourceMachine::collect_written`]. A machine that is traced already begins anew: what was
+    /// written before is forgotten.
     ///
     /// # Errors
-    /// The kernel or the machine does not allow it; nothing has changed then.
+    /// The kernel or the machine does not allow it; nothing has changed in it then.
     fn start_tracing(&mut self) -> Result<(), MachineError>;
 
     /// Adds to `written` the pages written since the last call, and begins anew.
@@ -76,6 +77,21 @@ pub trait SourceMachine: Send {
     /// # Errors
     /// The machine is gone. What was found before the error is in `written` all the same.
     fn collect_written(&mut self, written: &mut PageSet) -> Result<(), MachineError>;
+
+    /// Does the same for `pages` alone: adds to `written` those of them that were written since
+    /// they were last reported, and begins anew for what is reported. Pages around them may be
+    /// reported, too; what is not reported now will be later. A page of `pages` that is read
+    /// behind this call, and not reported by a later one, is known as it is.
+    ///
+    /// It costs little if the pages are few or lie together.
+    ///
+    /// # Errors
+    /// As [`SourceMachine::collect_written`].
+    fn collect_written_among(
+        &mut self,
+        pages: &PageSet,
+        written: &mut PageSet,
+    ) -> Result<(), MachineError>;
 
     /// Returns once every disk request that was in flight at the call has ended, so that pages
     /// found written before the call, and copied after it, can no longer change unseen.

@@ -101,7 +101,13 @@ impl PageSet {
     /// The members as runs, in rising order, each as long as it can be.
     #[must_use]
     pub fn ranges(&self) -> Ranges<'_> {
-        Ranges { set: self, at: 0 }
+        Ranges { set: self, at: 0, end: self.capacity }
+    }
+
+    /// The members that lie in `range`, as runs, in rising order, each as long as it can be there.
+    #[must_use]
+    pub fn ranges_in(&self, range: PageRange) -> Ranges<'_> {
+        Ranges { set: self, at: range.start.0, end: range.end.0.min(self.capacity) }
     }
 
     /// The members, in rising order.
@@ -166,14 +172,16 @@ impl std::fmt::Debug for PageSet {
 pub struct Ranges<'a> {
     set: &'a PageSet,
     at: u64,
+    /// Where to end.
+    end: u64,
 }
 
 impl Iterator for Ranges<'_> {
     type Item = PageRange;
 
     fn next(&mut self) -> Option<PageRange> {
-        let start = self.set.find(self.at, true)?;
-        let end = self.set.find(start, false).unwrap_or(self.set.capacity);
+        let start = self.set.find(self.at, true).filter(|start| *start < self.end)?;
+        let end = self.set.find(start, false).map_or(self.end, |end| end.min(self.end));
         self.at = end;
         Some(PageRange::new(start, end))
     }
@@ -240,6 +248,19 @@ mod tests {
             }
             let total: Pages = ranges.iter().map(|range| range.len()).sum();
             prop_assert_eq!(total, set.len());
+        }
+
+        #[test]
+        fn runs_in_a_range_are_what_lies_there(
+            a in runs(), start in 0..CAPACITY + 9, len in 0..CAPACITY,
+        ) {
+            let (mut set, _) = build(&a);
+            let range = PageRange::new(start, start + len);
+            let found: Vec<_> = set.ranges_in(range).collect();
+            let mut inside = PageSet::empty(Pages::new(CAPACITY));
+            inside.insert_range(PageRange::new(start.min(CAPACITY), (start + len).min(CAPACITY)));
+            set.intersect(&inside);
+            prop_assert_eq!(found, set.ranges().collect::<Vec<_>>());
         }
 
         #[test]

@@ -18,6 +18,8 @@ pub enum Call {
     StartTracing,
     /// [`SourceMachine::collect_written`](crate::SourceMachine::collect_written).
     CollectWritten,
+    /// [`SourceMachine::collect_written_among`](crate::SourceMachine::collect_written_among).
+    CollectWrittenAmong,
     /// [`SourceMachine::settle`](crate::SourceMachine::settle).
     Settle,
     /// [`SourceMachine::prepare_stop`](crate::SourceMachine::prepare_stop).

@@ -2,13 +2,15 @@ use std::io::{PipeWriter, Write, pipe};
 use std::sync::Arc;
 use std::time::Instant;
 
-use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageSet};
+use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet};
 
 use super::{Call, Fake, Status};
 use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
 /// What flows before the state is saved; less than a pipe holds.
 const EARLY_STATE: [u8; 1024] = [0x5a; 1024];
+/// A look at one page sees so many around it.
+const BLOCK: u64 = 8;
 
 impl Fake {
     /// The machine as the engine at the source sees it.
@@ -44,6 +46,28 @@ impl SourceMachine for FakeSource {
         };
         written.union(traced);
         traced.clear();
+        Ok(())
+    }
+
+    /// Reports whole blocks of pages, as a tracer does that looks at stretches.
+    fn collect_written_among(
+        &mut self,
+        pages: &PageSet,
+        written: &mut PageSet,
+    ) -> Result<(), MachineError> {
+        let action = "collect written pages";
+        let mut state = self.machine.called(Call::CollectWrittenAmong, action)?;
+        let Some(traced) = &mut state.traced else {
+            return Err(self.machine.error(action, "it is not being traced"));
+        };
+        let mut blocks = PageSet::empty(pages.capacity());
+        for run in pages.ranges() {
+            let end = run.end.0.next_multiple_of(BLOCK).min(pages.capacity().get());
+            blocks.insert_range(PageRange::new(run.start.0 / BLOCK * BLOCK, end));
+        }
+        blocks.intersect(traced);
+        traced.subtract(&blocks);
+        written.union(&blocks);
         Ok(())
     }
 

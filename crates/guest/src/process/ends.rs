@@ -33,11 +33,11 @@ impl SourceMachine for ProcessSource {
     }
 
     fn start_tracing(&mut self) -> Result<(), MachineError> {
-        // The kernel lets nobody watch what is watched already, so the old one goes first.
-        self.tracer = None;
-        let tracer = Tracer::attach(self.process.pid(), &self.process.ram)
-            .map_err(|cause| self.process.failed("start tracing", cause))?;
-        self.tracer = Some(tracer);
+        let tracer = match self.tracer.take() {
+            Some(tracer) => tracer.begin_anew(&self.process.ram),
+            None => Tracer::attach(self.process.pid(), &self.process.ram),
+        };
+        self.tracer = Some(tracer.map_err(|cause| self.process.failed("start tracing", cause))?);
         Ok(())
     }
 
@@ -47,6 +47,19 @@ impl SourceMachine for ProcessSource {
             return Err(self.process.failed(action, "it is not being traced"));
         };
         tracer.collect(written).map_err(|cause| self.process.failed(action, cause))
+    }
+
+    fn collect_written_among(
+        &mut self,
+        pages: &PageSet,
+        written: &mut PageSet,
+    ) -> Result<(), MachineError> {
+        let action = "collect written pages";
+        let Some(tracer) = &mut self.tracer else {
+            return Err(self.process.failed(action, "it is not being traced"));
+        };
+        let collected = tracer.collect_among(pages, written);
+        collected.map_err(|cause| self.process.failed(action, cause))
     }
 
     fn settle(&mut self) -> Result<Settled, MachineError> {

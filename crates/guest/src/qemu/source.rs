@@ -152,9 +152,11 @@ impl SourceMachine for Source {
     fn start_tracing(&mut self) -> Result<(), MachineError> {
         let pid = i32::try_from(self.machine.process.pid()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(SourceError::NoProcess).map_err(self.failed("trace"))?;
-        // An earlier tracer ends first: a process has only one.
-        self.tracer = None;
-        self.tracer = Some(Tracer::attach(pid, &self.ram).map_err(self.failed("trace"))?);
+        let tracer = match self.tracer.take() {
+            Some(tracer) => tracer.begin_anew(&self.ram),
+            None => Tracer::attach(pid, &self.ram),
+        };
+        self.tracer = Some(tracer.map_err(self.failed("trace"))?);
         Ok(())
     }
 
@@ -164,6 +166,19 @@ impl SourceMachine for Source {
             return Err(self.failed(action)(SourceError::NotTraced));
         };
         let collected = tracer.collect(written);
+        collected.map_err(self.failed(action))
+    }
+
+    fn collect_written_among(
+        &mut self,
+        pages: &PageSet,
+        written: &mut PageSet,
+    ) -> Result<(), MachineError> {
+        let action = "collect written pages";
+        let Some(tracer) = &mut self.tracer else {
+            return Err(self.failed(action)(SourceError::NotTraced));
+        };
+        let collected = tracer.collect_among(pages, written);
         collected.map_err(self.failed(action))
     }
 

@@ -34,6 +34,10 @@ impl Target {
         self.pid.as_raw_pid()
     }
 
+    pub(super) fn raw(&self) -> Pid {
+        self.pid
+    }
+
     pub(super) fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
     }

@@ -50,6 +50,14 @@ impl Traced {
         self.victim.order(order);
     }
 
+    fn collect_among(&mut self, pages: &[PageRange]) -> Vec<PageRange> {
+        let mut among = PageSet::empty(self.ram.layout().pages());
+        pages.iter().for_each(|run| among.insert_range(*run));
+        let mut written = PageSet::empty(self.ram.layout().pages());
+        self.tracer.collect_among(&among, &mut written).unwrap();
+        written.ranges().collect()
+    }
+
     fn collect(&mut self) -> Vec<PageRange> {
         let mut written = PageSet::empty(self.ram.layout().pages());
         self.tracer.collect(&mut written).unwrap();
@@ -95,6 +103,37 @@ fn a_process_without_privileges_is_traced_too() {
     traced.order("read 10 30");
     traced.order("write 100 101");
     assert_eq!(traced.collect(), [run(10, 30), run(100, 101)]);
+}
+
+#[test]
+fn pages_looked_for_are_reported_and_far_ones_stay() {
+    let mut traced = Traced::start("writer", &["write 0 700"]);
+    for written in ["write 5 6", "write 8 9", "write 300 310", "write 2047 2048"] {
+        traced.order(written);
+    }
+    assert_eq!(traced.collect_among(&[run(100, 101), run(600, 700)]), []);
+    assert_eq!(traced.collect_among(&[run(302, 304)]), [run(302, 304)]);
+    assert_eq!(traced.collect_among(&[run(302, 304)]), []);
+    // What lies between two pages that are looked for may come along.
+    assert_eq!(traced.collect_among(&[run(5, 6), run(8, 9)]), [run(5, 6), run(8, 9)]);
+    assert_eq!(traced.collect(), [run(300, 302), run(304, 310), run(2047, 2048)]);
+    traced.order("write 2047 2048");
+    assert_eq!(traced.collect_among(&[run(0, 2048)]), [run(2047, 2048)]);
+    assert_eq!(traced.collect_among(&[]), []);
+}
+
+#[test]
+fn a_tracer_that_begins_anew_forgets_and_injects_nothing() {
+    let Traced { mut victim, tracer, ram, _directory } = Traced::start("writer", &["write 0 20"]);
+    victim.order("write 4 9");
+    let (stopped, files) = (tracer.stopped(), victim.open_files());
+    let mut tracer = tracer.begin_anew(&ram).unwrap();
+    // Another injection would have taken another time.
+    assert_eq!((tracer.stopped(), victim.open_files()), (stopped, files));
+    victim.order("write 6 7");
+    let mut written = PageSet::empty(ram.layout().pages());
+    tracer.collect(&mut written).unwrap();
+    assert_eq!(written.ranges().collect::<Vec<_>>(), [run(6, 7)]);
 }
 
 #[test]
@@ -214,6 +253,12 @@ fn huge_pages_are_traced() {
     victim.order("again 2048 2049");
     assert_eq!(collect(), [run(2048, 2560)]);
     assert_eq!(collect(), []);
+    victim.order("again 2048 2049");
+    let mut among = PageSet::empty(ram.layout().pages());
+    among.insert_range(run(2100, 2101));
+    let mut written = PageSet::empty(ram.layout().pages());
+    tracer.collect_among(&among, &mut written).unwrap();
+    assert_eq!(written.ranges().collect::<Vec<_>>(), [run(2048, 2560)]);
 }
 
 /// A tmpfs of transparent huge pages, unmounted at the end of the test.
