@@ -19,7 +19,9 @@ fn windows_end_where_scans_do() {
     let trace = sample();
     let one = trace.working_set(ms(10)).unwrap();
     assert_eq!((one.windows, one.most, one.length), (1, Pages::new(3), ms(10)));
-    assert_eq!(trace.working_set(ms(5)), None, "5 ms after 10 are none of their own");
+    let five = trace.working_set(ms(5)).unwrap();
+    assert_eq!((five.windows, five.most), (1, Pages::ZERO), "the 10 ms before are too long");
+    assert_eq!(trace.working_set(ms(1)), None);
     let all = trace.working_set(ms(215)).unwrap();
     assert_eq!((all.windows, all.mean), (1, 3.0 + 293.0 + 24.0));
     assert_eq!(trace.working_set(ms(216)), None);
