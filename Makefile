@@ -3,16 +3,19 @@
 CARGO ?= cargo
 PUNCTUAL = target/release/punctual
 
-.PHONY: help setup guests build demo test bench check clean
+.PHONY: help setup guests streaming build demo test bench check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install the system packages and fetch QEMU and kernel packages into the cache
 	@sh setup/packages.sh
 
 guests: setup ## build the test guests and say where everything is
 	@$(CARGO) run --quiet --package punctual-images
+
+streaming: setup ## build the disk of the streaming guests: VLC, redis and nginx (as root, once)
+	@sh setup/streaming.sh
 
 build: ## build the command
 	$(CARGO) build --release --package punctual-cli

@@ -5,7 +5,7 @@ use std::{env, fs, io};
 use crate::cache::CacheError;
 use crate::cpio::Archive;
 use crate::kernel::{self, Kernel};
-use crate::modules::{self, Module, ModuleError};
+use crate::modules::{self, ModuleError};
 use crate::workspace::{is_fresh, output, root, write_whole};
 
 /// The platform of the guests' program. Naming it keeps the flags below from build scripts and
@@ -83,18 +83,12 @@ fn build_init() -> Result<PathBuf, InitramfsError> {
 fn archive(init: &Path, kernel: &Kernel) -> Result<Vec<u8>, InitramfsError> {
     let program =
         fs::read(init).map_err(|source| InitramfsError::File { path: init.to_owned(), source })?;
-    let modules = modules::in_load_order(&kernel.modules)?;
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "sys", "modules"] {
         archive.directory(directory);
     }
     archive.device("dev/console", (5, 1));
     archive.file("init", &program);
-    let mut order = String::new();
-    for Module { name, content } in &modules {
-        archive.file(&format!("modules/{name}.ko"), content);
-        order.push_str(&format!("{name}.ko\n"));
-    }
-    archive.file("modules/load-order", order.as_bytes());
+    modules::add_to(&mut archive, &kernel.modules)?;
     Ok(archive.finish())
 }

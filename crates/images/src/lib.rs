@@ -14,6 +14,7 @@ mod initramfs;
 mod kernel;
 mod modules;
 mod qemu;
+mod streaming;
 mod workspace;
 
 pub use bare_metal::{BareMetalError, bare_metal};
@@ -22,3 +23,4 @@ pub use disk::write_disk;
 pub use initramfs::{InitramfsError, initramfs};
 pub use kernel::{BASE_ARGUMENTS, kernel};
 pub use qemu::{Qemu, QemuChoice, QemuError, qemu};
+pub use streaming::{StreamingError, StreamingImage, make_streaming, streaming};

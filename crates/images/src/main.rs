@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use punctual_images::{QemuChoice, bare_metal, initramfs, kernel, qemu};
+use punctual_images::{QemuChoice, bare_metal, initramfs, kernel, qemu, streaming};
 
 fn main() -> ExitCode {
     match report() {
@@ -25,5 +25,9 @@ fn report() -> Result<(), Box<dyn Error>> {
     println!("kernel      {}", kernel()?.display());
     println!("initramfs   {}", initramfs()?.display());
     println!("bare metal  {}", bare_metal()?.display());
+    match streaming() {
+        Ok(found) => println!("streaming   {}", found.disk.display()),
+        Err(missing) => println!("streaming   {missing}"),
+    }
     Ok(())
 }

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
+use crate::cpio::Archive;
+
 /// What the guests' devices need. Whatever these lean on comes along.
 const NEEDED: [&str; 3] = ["virtio_pci", "virtio_net", "virtio_blk"];
 
 /// A module, ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Module {
-    pub(crate) name: String,
-    pub(crate) content: Vec<u8>,
+struct Module {
+    name: String,
+    content: Vec<u8>,
 }
 
 /// Why the modules cannot be put together.
@@ -46,8 +48,20 @@ pub enum ModuleError {
     },
 }
 
+/// Adds the needed modules from an unpacked `/lib/modules/VERSION` to an initramfs that has a
+/// directory `modules`, and the file `modules/load-order` that lists them, one a line.
+pub(crate) fn add_to(archive: &mut Archive, directory: &Path) -> Result<(), ModuleError> {
+    let mut order = String::new();
+    for Module { name, content } in in_load_order(directory)? {
+        archive.file(&format!("modules/{name}.ko"), &content);
+        order.push_str(&format!("{name}.ko\n"));
+    }
+    archive.file("modules/load-order", order.as_bytes());
+    Ok(())
+}
+
 /// Reads the needed modules from an unpacked `/lib/modules/VERSION`, each after those it leans on.
-pub(crate) fn in_load_order(directory: &Path) -> Result<Vec<Module>, ModuleError> {
+fn in_load_order(directory: &Path) -> Result<Vec<Module>, ModuleError> {
     let mut files = Vec::new();
     collect(directory, &mut files)?;
     let builtin_list = directory.join("modules.builtin");
