@@ -24,9 +24,10 @@ pub(crate) struct Course {
     marks: Marks,
 }
 
-/// The moments of an interruption, in their order.
+/// The moments that parts of a move are counted from, in their order.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
+    first_page: Option<Duration>,
     stopped: Option<Duration>,
     quiet: Option<Duration>,
     copied: Option<Duration>,
@@ -77,6 +78,9 @@ impl Course {
     }
 
     pub(crate) fn sample(&mut self, at: Duration, written: Pages, dirty: Pages) {
+        if self.rounds > 0 {
+            self.marks.first_page.get_or_insert(at);
+        }
         let due = self.samples.last().is_none_or(|last| at >= last.at + SAMPLE_EVERY);
         if !due && written == Pages::ZERO {
             return;
@@ -113,6 +117,8 @@ impl Course {
             downtime: self.marks.downtime(),
             client_gap: None,
             total: at,
+            preparing: self.marks.first_page,
+            planned: None,
             wire_bytes: self.sent,
             pages_sent: self.pages_sent,
             rounds: self.rounds,

@@ -75,6 +75,9 @@ pub struct FixedCost {
     pub stop: Duration,
     /// From the last page until the destination has loaded the device state.
     pub device_state: Duration,
+    /// The durable write of the commit.
+    #[serde(default)]
+    pub commit: Duration,
     /// From the commit until the machine runs.
     pub resume: Duration,
 }
@@ -83,17 +86,18 @@ impl FixedCost {
     /// All parts together.
     #[must_use]
     pub fn sum(&self) -> Duration {
-        self.stop + self.device_state + self.resume
+        self.stop + self.device_state + self.commit + self.resume
     }
 }
 
 impl Default for FixedCost {
     /// What QEMU 7.2 and 10 took for a small Linux guest (3 to 8 ms to pause, 3 to 6 ms from there
-    /// to running), the upper ends of it.
+    /// to running), the upper ends of it; and a write to flash.
     fn default() -> Self {
         Self {
             stop: Duration::from_millis(5),
             device_state: Duration::from_millis(5),
+            commit: Duration::from_millis(1),
             resume: Duration::from_millis(3),
         }
     }

@@ -40,6 +40,7 @@ impl CostHistory {
         FixedCost {
             stop: median(|cost| cost.stop),
             device_state: median(|cost| cost.device_state),
+            commit: median(|cost| cost.commit),
             resume: median(|cost| cost.resume),
         }
     }
@@ -62,7 +63,7 @@ mod tests {
 
     fn cost(ms: u64) -> FixedCost {
         let part = Duration::from_millis(ms);
-        FixedCost { stop: part, device_state: part * 2, resume: part * 3 }
+        FixedCost { stop: part, device_state: part * 2, commit: part, resume: part * 3 }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_engine::report::{Ending, Engine, Holder, Measured, Phases, Policy, Promise, Promised, Report};
+use punctual_engine::report::{
+    Ending, Engine, Holder, Measured, Phases, Policy, Promise, Promised, Report,
+};
 use punctual_engine::{Emigration, FixedCost, Request, emigrate};
 use punctual_guest::{SourceMachine, Surrendered};
 use punctual_link::{Link, Timeouts};
@@ -106,7 +108,7 @@ impl Leaving {
             let what = format!("machine `{}`: {error}", self.request.machine);
             (Ending::Failed, Problem::failed(what, ""))
         };
-        let Departure { machine, description } =
+        let Departure { machine, description, .. } =
             self.host.hypervisor.depart(&self.record.name, &self.record.handle).map_err(refused)?;
         let populated = machine.ram().populated().map_err(|error| failed(&error))?;
         let offer = self.offer(&*machine, description, &populated);
@@ -192,8 +194,8 @@ impl Leaving {
                 self.host.stand(name, departed);
             }
         }
-        let Phases { stop, device_state, resume, .. } = report.measured.phases;
+        let Phases { stop, device_state, commit, resume, .. } = report.measured.phases;
         let mut costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        costs.add(FixedCost { stop, device_state, resume });
+        costs.add(FixedCost { stop, device_state, commit, resume });
     }
 }

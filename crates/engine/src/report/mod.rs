@@ -13,7 +13,7 @@ pub use predicted::{Interval, Intervals, Predicted, Quantiles};
 pub use promise::Promise;
 pub use punctual_model::Policy;
 
-use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds};
+use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
 
 /// The report of one attempt to move one machine.
 ///
@@ -94,6 +94,23 @@ pub struct Measured {
     /// From the offer to the end of the attempt.
     #[serde(rename = "total_s", with = "in_seconds")]
     pub total: Duration,
+    /// From the offer to the first page; `None` where none was sent.
+    #[serde(
+        rename = "preparing_s",
+        with = "in_seconds_if_any",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub preparing: Option<Duration>,
+    /// What looking beforehand took: the measure of the link, the trace, the plan. It was over
+    /// before the offer, so it is no part of the total. `None` where nobody looked.
+    #[serde(
+        rename = "planned_s",
+        with = "in_seconds_if_any",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub planned: Option<Duration>,
     /// What the source put on the connection, frames and device state included.
     pub wire_bytes: Bytes,
     /// Pages sent, counted each time they were sent, zero pages included.
