@@ -24,6 +24,10 @@ pub struct Plan {
     pub plan_version: u32,
     /// The machine.
     pub machine: String,
+    /// Which process on which host it is, as that host marks it: the plan is for no other of the
+    /// same name. `None` for a plan that was made from a trace alone, which nobody can carry out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
     /// What was asked.
     pub ask: Ask,
     /// What it was planned from.

@@ -17,6 +17,7 @@ fn plan() -> Plan {
     Plan {
         plan_version: Plan::VERSION,
         machine: "web".to_owned(),
+        process: Some("a/0123".to_owned()),
         ask: Ask {
             to: "b".to_owned(),
             downtime: ms(50),
