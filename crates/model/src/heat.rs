@@ -17,7 +17,7 @@ use count::Count;
 use phase::{Outlook, Phase};
 
 /// Half of what is known on the fast scale is forgotten in this time.
-const FAST: Duration = Duration::from_secs(1);
+const FAST: Duration = Duration::from_millis(500);
 /// The same on the slow scale.
 const SLOW: Duration = Duration::from_secs(24);
 
@@ -25,7 +25,7 @@ const SLOW: Duration = Duration::from_secs(24);
 ///
 /// A page is found written at most once per interval, however often it is written in it, and the
 /// intervals differ in length. So for each page two decayed *counts of intervals* are kept (half
-/// lives 1 s and 24 s), and for all pages together how long the intervals were: the rate λ is that
+/// lives ½ s and 24 s), and for all pages together how long the intervals were: the rate λ is that
 /// at which a Poisson writer would have been found in as many. A page found in every interval gets
 /// the highest rate that the shortest intervals can vouch for.
 ///
@@ -113,7 +113,7 @@ impl Heat {
     /// The machine has no such page.
     #[must_use]
     pub fn rate(&self, page: PageIndex) -> f64 {
-        self.phase_of(self.pages[page.0 as usize]).now
+        f64::from(self.phase_of(self.pages[page.0 as usize]).now)
     }
 
     /// The probability π = 1 − e^(−Λ) that the page is written within a slot that begins now, Λ being
@@ -187,7 +187,7 @@ impl Heat {
     }
 
     /// The rates of each page of a run, in order.
-    pub(crate) fn rates(&self, range: PageRange) -> impl Iterator<Item = f64> {
+    pub(crate) fn rates(&self, range: PageRange) -> impl Iterator<Item = f32> {
         let never = self.phase_of(0).now;
         self.pages[range.start.0 as usize..range.end.0 as usize]
             .iter()
@@ -208,15 +208,13 @@ impl Heat {
 
     fn phase_of(&self, state: u64) -> Phase {
         if state == 0 {
-            return Phase::steady(self.fresh_rate());
+            return Phase::steady(self.fresh_rate() as f32);
         }
         let page = Recorded::unpack(state);
         let age = Recorded::tick(self.now).saturating_sub(page.last);
-        Phase::weigh(
-            self.fast.rate(page.fast.decayed(self.fast.codes(age))),
-            self.slow.rate(page.slow.decayed(self.slow.codes(age))),
-            self.fast.exposure().max(f64::from(age) / 1000.0),
-        )
+        let recent = self.fast.rate(page.fast.decayed(self.fast.codes(age)));
+        let usual = self.slow.rate(page.slow.decayed(self.slow.codes(age)));
+        Phase::weigh(recent, usual, age as f32 / 1000.0)
     }
 
     /// The rate of a page that was never found written: as many pages as were found for the first

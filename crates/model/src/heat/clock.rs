@@ -20,8 +20,12 @@ pub(super) struct Clock {
     half_life: Duration,
     codes_per_ms: f32,
     lengths: [Lengths; OCTAVES],
-    /// λ by code of the count, in steps of [`SHARED`].
-    rates: Vec<f32>,
+    /// The sum of all lengths.
+    exposure: f64,
+    /// The sum of the squares of all weights.
+    squares: f64,
+    /// By code of the count, in steps of [`SHARED`].
+    rates: Vec<Rate>,
 }
 
 /// The intervals of one octave of lengths.
@@ -33,13 +37,33 @@ struct Lengths {
     seconds: f64,
 }
 
+/// What a count says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rate {
+    /// λ, in writes a second.
+    pub(super) per_second: f32,
+    /// Its natural logarithm.
+    pub(super) ln: f32,
+    /// So many seconds in which each write is seen would say as much about λ as the intervals do. An
+    /// interval in which a page is sure to be written says nothing.
+    pub(super) seconds: f32,
+}
+
+impl Rate {
+    fn new(per_second: f64, seconds: f64) -> Self {
+        Self { per_second: per_second as f32, ln: per_second.ln() as f32, seconds: seconds as f32 }
+    }
+}
+
 impl Clock {
     pub(super) fn new(half_life: Duration) -> Self {
         Self {
             half_life,
             codes_per_ms: codes_per_ms(half_life),
             lengths: [Lengths::default(); OCTAVES],
-            rates: vec![0.0; usize::from(u16::MAX) / SHARED + 1],
+            exposure: 0.0,
+            squares: 0.0,
+            rates: vec![Rate::new(0.0, 0.0); usize::from(u16::MAX) / SHARED + 1],
         }
     }
 
@@ -53,6 +77,8 @@ impl Clock {
         let octave = (interval.as_micros().max(1).ilog2() as usize).min(OCTAVES - 1);
         self.lengths[octave].weight += 1.0;
         self.lengths[octave].seconds += interval.as_secs_f64();
+        self.squares = self.squares * decay * decay + 1.0;
+        self.exposure = self.lengths.iter().map(|lengths| lengths.seconds).sum();
         self.tabulate();
         decay
     }
@@ -64,42 +90,40 @@ impl Clock {
 
     /// How much time the count rests on, in seconds.
     pub(super) fn exposure(&self) -> f64 {
-        self.lengths.iter().map(|lengths| lengths.seconds).sum()
+        self.exposure
     }
 
-    /// The rate of a page with this count, in writes a second.
-    pub(super) fn rate(&self, count: Count) -> f64 {
-        f64::from(self.rates[usize::from(count.code()) / SHARED])
+    /// The rate of a page with this count.
+    pub(super) fn rate(&self, count: Count) -> Rate {
+        self.rates[usize::from(count.code()) / SHARED]
     }
 
     /// Fills the table: λ = C/ΣwL for small counts, where hardly an interval had two writes; the
-    /// inverse of G above; and the rate of [`Clock::highest`] for counts that no rate explains.
+    /// inverse of G above; and the highest rate that can be vouched for where no rate explains the count.
     fn tabulate(&mut self) {
         let lengths: Vec<_> =
             self.lengths.iter().copied().filter(|lengths| lengths.weight > 0.0).collect();
-        let exposure = self.exposure();
         let intervals: f64 = lengths.iter().map(|lengths| lengths.weight).sum();
-        let expected = |rate: f64| -> f64 {
-            let missed = |l: &Lengths| l.weight * (-rate * l.seconds / l.weight).exp_m1();
-            -lengths.iter().map(missed).sum::<f64>()
-        };
-        // Half an interval is held to have missed it, so that the estimate stays finite and honest.
-        let most = (intervals - 0.5).max(intervals / 2.0);
+        let at = |rate: f64| Point::at(rate, &lengths);
+        // The inverse of G is convex: counts that scatter around their mean would be turned into rates
+        // that are too high on average. To first order what is too much is half a count's variance
+        // over its mean missed part; and a page found in all intervals stays finite.
+        let unbiased = 1.0 - self.squares / (2.0 * intervals * intervals);
         let longest = lengths.iter().map(|l| l.seconds / l.weight).fold(0.0, f64::max);
-        let (mut below, mut above) = (Point::default(), Point::at(1e-3 / longest, expected));
+        let (mut below, mut above) = (Point::default(), at(1e-3 / longest));
         for (index, entry) in self.rates.iter_mut().enumerate() {
             let middle = (index * SHARED + SHARED / 2) as u16;
-            let count = Count::from_code(middle).get().min(most);
+            let count = Count::from_code(middle).get().min(intervals) * unbiased;
             while above.count < count && above.rate < 1e7 {
                 below = above;
-                above = Point::at(above.rate * (1.0 / PER_OCTAVE).exp2(), expected);
+                above = at(above.rate * (1.0 / PER_OCTAVE).exp2());
             }
             *entry = match below.rate {
-                0.0 => count / exposure,
-                _ => below.towards(above, count),
-            } as f32;
+                0.0 => Rate::new(count / self.exposure, self.exposure),
+                _ => Rate::new(below.towards(above, count), below.seconds),
+            };
         }
-        self.rates[0] = 0.0;
+        self.rates[0] = Rate::new(0.0, self.exposure);
     }
 }
 
@@ -108,11 +132,20 @@ impl Clock {
 struct Point {
     rate: f64,
     count: f64,
+    seconds: f64,
 }
 
 impl Point {
-    fn at(rate: f64, expected: impl Fn(f64) -> f64) -> Self {
-        Self { rate, count: expected(rate) }
+    /// The seconds are λ·Σ w·L²/(e^(λL) − 1), Fisher's information about λ in the intervals in units
+    /// of that in a second of watching each write, 1/λ.
+    fn at(rate: f64, lengths: &[Lengths]) -> Self {
+        let (mut count, mut seconds) = (0.0, 0.0);
+        for lengths in lengths {
+            let length = lengths.seconds / lengths.weight;
+            count -= lengths.weight * (-rate * length).exp_m1();
+            seconds += lengths.weight * rate * length * length / (rate * length).exp_m1();
+        }
+        Self { rate, count, seconds }
     }
 
     /// The rate at a count between two points.
@@ -153,7 +186,7 @@ mod tests {
                     expected -= (-rate * seconds).exp_m1();
                 }
             }
-            let estimate = clock.rate(count(expected));
+            let estimate = f64::from(clock.rate(count(expected)).per_second);
             assert!((estimate / rate - 1.0).abs() < 0.03, "{rate}: {estimate}");
         }
     }
@@ -163,9 +196,9 @@ mod tests {
         let mut clock = Clock::new(Duration::from_secs(1));
         clock.advance(Duration::from_millis(200));
         // One interval: at least an even chance of a write in it.
-        let once = clock.rate(count(1.0));
+        let once = f64::from(clock.rate(count(1.0)).per_second);
         assert!((once / (2f64.ln() / 0.2) - 1.0).abs() < 0.03, "{once}");
         (0..50).for_each(|_| _ = clock.advance(Duration::from_millis(10)));
-        assert!(clock.rate(count(51.0)) > 5.0 * once);
+        assert!(f64::from(clock.rate(count(51.0)).per_second) > 5.0 * once);
     }
 }

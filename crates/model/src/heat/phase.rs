@@ -1,40 +1,45 @@
 use std::time::Duration;
 
-/// As much evidence as makes it even whether a page's rate has changed, as a deviance (twice the
-/// logarithm of the likelihood ratio): by chance it is exceeded once in 70 times.
-const EVEN: f64 = 6.0;
+use super::clock::Rate;
+
+/// As much evidence as makes the recent rate count half, as a deviance (twice the logarithm of the
+/// likelihood ratio). By chance alone, one page in six shows more.
+const EVEN: f32 = 2.0;
 /// How long a phase lasts, on average.
 const LASTS: f64 = 5.0;
 
 /// How often a page is written, now and in the long run, in writes a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Phase {
-    pub(super) now: f64,
-    pub(super) usual: f64,
+    pub(super) now: f32,
+    pub(super) usual: f32,
 }
 
 impl Phase {
     /// A page that has one rate only.
-    pub(super) const fn steady(rate: f64) -> Self {
+    pub(super) const fn steady(rate: f32) -> Self {
         Self { now: rate, usual: rate }
     }
 
-    /// Weighs what the last `seconds` showed (`recent`) against what is `usual`.
+    /// Weighs what was seen lately (`recent`), the last write being `age` seconds ago, against what is
+    /// `usual`.
     ///
     /// Few writes say little: a rate estimated from them alone would be mostly noise. So the usual
     /// rate holds until it explains the recent writes badly. With n = recent·seconds found and
     /// μ = usual·seconds expected, the deviance D = 2(n·ln(n/μ) − (n − μ)) is the evidence against
-    /// it, and the recent rate gets the weight D²/(D² + 6²).
-    pub(super) fn weigh(recent: f64, usual: f64, seconds: f64) -> Self {
-        if usual <= 0.0 {
-            return Self::steady(recent);
-        }
-        let ratio = recent / usual;
-        let bent = if ratio > 0.0 { ratio * ratio.ln() - ratio + 1.0 } else { 1.0 };
-        let deviance = 2.0 * usual * seconds * bent;
+    /// it, and the recent rate gets the weight D²/(D² + EVEN²).
+    pub(super) fn weigh(recent: Rate, usual: Rate, age: f32) -> Self {
+        let seconds = recent.seconds.max(age);
+        let (found, expected) = (recent.per_second * seconds, usual.per_second * seconds);
+        let likelier = if found > 0.0 { found * (recent.ln - usual.ln) } else { 0.0 };
+        let deviance = 2.0 * (likelier - found + expected);
         let square = deviance * deviance;
-        let weight = square / (square + EVEN * EVEN);
-        Self { now: usual + weight * (recent - usual), usual }
+        // Where the usual rate is none, the deviance has no limit.
+        let weight = if square < f32::MAX { square / (square + EVEN * EVEN) } else { 1.0 };
+        Self {
+            now: usual.per_second + weight * (recent.per_second - usual.per_second),
+            usual: usual.per_second,
+        }
     }
 }
 
@@ -58,6 +63,7 @@ impl Outlook {
 
     /// The probability that a page is written: 1 − e^(−Λ), Λ = λ_now·present + λ_usual·other.
     pub(super) fn probability(self, phase: Phase) -> f64 {
-        -(-(phase.now * self.present + phase.usual * self.other)).exp_m1()
+        let writes = f64::from(phase.now) * self.present + f64::from(phase.usual) * self.other;
+        -(-writes).exp_m1()
     }
 }

@@ -56,16 +56,19 @@ pub(super) fn survives(probability: f64, slots: usize) -> f64 {
 pub(super) fn hopeless_share(most: usize, clean: impl Fn(usize) -> f64) -> usize {
     const POINTS: usize = 32;
     let (mut low, mut high) = (0, most);
+    let mut best = (0, f64::NEG_INFINITY);
     loop {
         let step = (high - low).div_ceil(POINTS).max(1);
-        let points = (low..high).step_by(step).chain([high]);
-        let (best, _) = points
-            .map(|at| (at, clean(at)))
-            .fold((low, f64::MIN), |best, point| if point.1 > best.1 { point } else { best });
-        if step == 1 {
-            return best;
+        for at in (low..high).step_by(step).chain([high]) {
+            let clean = clean(at);
+            if clean > best.1 {
+                best = (at, clean);
+            }
         }
-        (low, high) = (best.saturating_sub(step).max(low), (best + step).min(high));
+        if step == 1 {
+            return best.0;
+        }
+        (low, high) = (best.0.saturating_sub(step).max(low), (best.0 + step).min(high));
     }
 }
 
