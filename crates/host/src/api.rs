@@ -177,6 +177,26 @@ pub struct MigrateRequest {
     pub verify: bool,
     /// Whether it is only asked what would happen.
     pub dry_run: bool,
+    /// Whether the machine is to be moved even if that takes longer than was asked for.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl MigrateRequest {
+    /// Asks to move a machine within these times, and for nothing else.
+    #[must_use]
+    pub fn new(machine: &str, to: &str, downtime: Duration, within: Duration) -> Self {
+        Self {
+            machine: machine.to_owned(),
+            to: to.to_owned(),
+            downtime,
+            within,
+            bandwidth: None,
+            verify: false,
+            dry_run: false,
+            force: false,
+        }
+    }
 }
 
 /// A migration, under way or ended.

@@ -152,6 +152,7 @@ impl Leaving {
             within: self.request.within,
             fixed: costs.expected(),
             round_trip,
+            force: self.request.force,
             ..Request::new(self.request.to.clone(), Policy::default())
         }
     }

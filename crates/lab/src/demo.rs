@@ -130,13 +130,8 @@ fn watch_the_move(
     std::thread::sleep(BEFORE);
 
     let request = MigrateRequest {
-        machine: guest.name.clone(),
-        to: "b".to_owned(),
-        downtime: spec.downtime,
-        within: spec.within,
-        bandwidth: None,
         verify: spec.verify,
-        dry_run: false,
+        ..MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within)
     };
     let begun = Instant::now();
     let migration = scene.migrate("a", &request, |migration| tell(Scenery::Moving(migration)))?;

@@ -24,7 +24,7 @@ struct DryRun<'a> {
 pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Failure> {
     let client = daemon::client(global)?;
     let dry_run = said.dry_run;
-    let migration = client.migrate(&request(said)).await?;
+    let migration = client.migrate(&request(&said)).await?;
     let mut display = Display::new(global.json || dry_run);
     // One that was refused at once is not remembered.
     let ended = if migration.has_ended() {
@@ -56,15 +56,12 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
     }
 }
 
-fn request(said: Migrate) -> MigrateRequest {
+fn request(said: &Migrate) -> MigrateRequest {
     MigrateRequest {
-        machine: said.name,
-        to: said.to,
-        downtime: said.downtime,
-        within: said.within,
         bandwidth: said.bandwidth,
         verify: said.verify,
         dry_run: said.dry_run,
+        ..MigrateRequest::new(&said.name, &said.to, said.downtime, said.within)
     }
 }
 

@@ -128,13 +128,7 @@ fn two_hosts() -> (TempDir, Host, Host) {
 }
 
 fn request(machine: &str, to: &Site) -> MigrateRequest {
-    MigrateRequest {
-        machine: machine.to_owned(),
-        to: to.address.clone(),
-        downtime: std::time::Duration::from_secs(2),
-        within: std::time::Duration::from_secs(60),
-        bandwidth: None,
-        verify: true,
-        dry_run: false,
-    }
+    let (downtime, within) =
+        (std::time::Duration::from_secs(2), std::time::Duration::from_secs(60));
+    MigrateRequest { verify: true, ..MigrateRequest::new(machine, &to.address, downtime, within) }
 }

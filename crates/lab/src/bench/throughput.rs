@@ -207,15 +207,7 @@ fn pass(
     let stream = bandwidth::measure(scene.lab(), from, to, STREAM)?.rate;
     warm(&scene.lab().host(to)?.ram_dir, memory)?;
     let watches = [from, to].map(|host| Watch::begin(scene.daemon(host)));
-    let request = MigrateRequest {
-        machine: guest.name.clone(),
-        to: to.to_owned(),
-        downtime: DOWNTIME,
-        within: WITHIN,
-        bandwidth: None,
-        verify: false,
-        dry_run: false,
-    };
+    let request = MigrateRequest::new(&guest.name, to, DOWNTIME, WITHIN);
     let migration = scene.migrate(from, &request, |_| ());
     let [source_memory, destination_memory] = watches.map(Watch::end);
     let not_moved = |reason: &str| ThroughputError::NotMoved {

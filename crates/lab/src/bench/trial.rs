@@ -147,15 +147,7 @@ fn guest_spec(scene: &Scene, spec: &BenchSpec, load: Load) -> Result<GuestSpec, 
 }
 
 fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, TrialError> {
-    let request = MigrateRequest {
-        machine: guest.name.clone(),
-        to: "b".to_owned(),
-        downtime: spec.downtime,
-        within: spec.within,
-        bandwidth: None,
-        verify: false,
-        dry_run: false,
-    };
+    let request = MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within);
     let migration = scene.migrate("a", &request, |_| ())?;
     let ended = Instant::now();
     let report = migration.report.as_ref();
