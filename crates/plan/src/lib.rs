@@ -3,10 +3,16 @@
 //! This crate is pure: it does no I/O, starts no thread and reads no clock.
 //!
 //! - [`Facts`], [`Ask`]: what is known of the hosts and what is asked of the move;
-//! - [`Plan`], [`Forecast`], [`Choice`]: what each way of moving would do, and which one is taken.
+//! - [`Plan`], [`Forecast`], [`Choice`]: what each way of moving would do, and which one is taken;
+//! - [`simulate`]: whole moves by the engine itself, on virtual time;
+//! - [`replay`]: a recorded trace as the guest of a simulated move;
+//! - [`synthetic`]: workloads that are described rather than recorded.
 
 mod facts;
 mod plan;
+pub mod replay;
+pub mod simulate;
+pub mod synthetic;
 
 pub use facts::{Ask, Facts};
 pub use plan::{AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Way};
