@@ -1,3 +1,6 @@
+/// So many shares of hopeless pages more and less than the best one are tried.
+const NEARBY: usize = 3;
+
 /// How many of the pages are expected to be clean at the end of a round that sends them in this order:
 /// Σ (1 − π_φ(j))^(n+1−j), for j = 1…n.
 ///
@@ -33,17 +36,22 @@ pub fn expected_clean(probabilities: &[f64], order: &[usize]) -> f64 {
 pub fn best(probabilities: &[f64]) -> Vec<usize> {
     let mut rising: Vec<usize> = (0..probabilities.len()).collect();
     rising.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
-    let hopeless = hopeless_share(rising.len(), |hopeless| {
-        let (kept, lost) = rising.split_at(rising.len() - hopeless);
-        let n = rising.len();
-        let sent = lost.iter().rev().chain(kept).enumerate();
-        sent.map(|(at, &page)| survives(probabilities[page], n - at)).sum()
+    let n = rising.len();
+    let with_hopeless = |hopeless: usize| {
+        let (kept, lost) = rising.split_at(n - hopeless);
+        lost.iter().rev().chain(kept).copied()
+    };
+    let likely = hopeless_share(n, |hopeless| {
+        let sent = with_hopeless(hopeless).enumerate();
+        sent.map(|(at, page)| survives(probabilities[page], n - at)).sum()
     });
-    let kept = rising.len() - hopeless;
-    let mut order: Vec<usize> = rising[kept..].iter().rev().copied().collect();
-    order.extend(&rising[..kept]);
-    exchange_neighbours(probabilities, &mut order);
-    order
+    // Exchanges may lead from a share nearby to a better order than from the best share.
+    let candidates = (likely.saturating_sub(NEARBY)..=(likely + NEARBY).min(n)).map(|hopeless| {
+        let mut order: Vec<usize> = with_hopeless(hopeless).collect();
+        exchange_neighbours(probabilities, &mut order);
+        (expected_clean(probabilities, &order), order)
+    });
+    candidates.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(Vec::new, |(_, order)| order)
 }
 
 /// The probability that a page is not written in `slots` slots.
@@ -72,30 +80,25 @@ pub(super) fn hopeless_share(most: usize, clean: impl Fn(usize) -> f64) -> usize
     }
 }
 
-/// Exchanges neighbours that are in the wrong order, in passes to and fro, until none is or the gain
-/// has become small.
+/// Exchanges neighbours that are in the wrong order, in passes to and fro. Around the border between
+/// hopeless pages and others few are; without it the worst instance of the tests was 1.01 % off the
+/// optimum, with one pass or two 0.16 %.
 fn exchange_neighbours(probabilities: &[f64], order: &mut [usize]) {
-    const MOST_PASSES: usize = 64;
-    for _ in 0..MOST_PASSES {
-        let mut exchanged = false;
+    const PASSES: usize = 2;
+    for _ in 0..PASSES {
         for at in 0..order.len().saturating_sub(1) {
-            exchanged |= exchange(probabilities, order, at);
+            exchange(probabilities, order, at);
         }
         for at in (0..order.len().saturating_sub(1)).rev() {
-            exchanged |= exchange(probabilities, order, at);
-        }
-        if !exchanged {
-            break;
+            exchange(probabilities, order, at);
         }
     }
 }
 
-fn exchange(probabilities: &[f64], order: &mut [usize], at: usize) -> bool {
+fn exchange(probabilities: &[f64], order: &mut [usize], at: usize) {
     let slots = order.len() - at - 1;
     let loss = |page: usize| probabilities[page] * survives(probabilities[page], slots);
-    let wrong = loss(order[at]) > loss(order[at + 1]) * (1.0 + 1e-12);
-    if wrong {
+    if loss(order[at]) > loss(order[at + 1]) {
         order.swap(at, at + 1);
     }
-    wrong
 }
