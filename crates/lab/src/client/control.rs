@@ -174,7 +174,7 @@ fn done(reply: Reply) -> Result<(), Reply> {
 }
 
 /// Connects to a guest, trying again for `patience` while it does not answer.
-pub(super) fn connect(guest: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+pub(crate) fn connect(guest: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + patience;
     loop {
         match TcpStream::connect_timeout(&guest, ATTEMPT) {

@@ -1,7 +1,7 @@
 //! Guests of a scene: the Linux machine of `guests/`, as a machine spec and as the client sees it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use punctual_guest_protocol::Options;
@@ -78,14 +78,18 @@ impl GuestSpec {
 
     /// The machine's specification, its beacon going to `beacon`.
     fn to_toml(&self, address: Ipv4Addr, beacon: &BeaconReceiver) -> Result<String, SceneError> {
-        let image = |error: Box<dyn std::error::Error + Send + Sync>| SceneError::Image(error);
-        let kernel = punctual_images::kernel().map_err(|error| image(error.into()))?;
         let initrd = punctual_images::initramfs().map_err(|error| image(error.into()))?;
         let options = Options {
             ip: Some(Network { address, prefix: Subnet::PREFIX }),
             beacon: Some(beacon.address()),
             ..self.options.clone()
         };
+        self.to_toml_with(&initrd, &options.to_string())
+    }
+
+    /// The machine's specification, its kernel being given `initrd` and told `words`.
+    pub(super) fn to_toml_with(&self, initrd: &Path, words: &str) -> Result<String, SceneError> {
+        let kernel = punctual_images::kernel().map_err(|error| image(error.into()))?;
         let text = |value: &dyn std::fmt::Display| Value::String(value.to_string());
         let env: Table =
             self.qemu.env.iter().map(|(name, value)| (name.clone(), text(value))).collect();
@@ -104,7 +108,7 @@ impl GuestSpec {
             ("accel", text(&self.accel)),
             ("kernel", text(&kernel.display())),
             ("initrd", text(&initrd.display())),
-            ("append", text(&format!("{BASE_ARGUMENTS} {options}"))),
+            ("append", text(&format!("{BASE_ARGUMENTS} {words}"))),
             ("binary", text(&self.qemu.binary.display())),
             ("env", Value::Table(env)),
             ("net", Value::Array(vec![Value::Table(net)])),
@@ -120,6 +124,10 @@ impl GuestSpec {
         }
         Ok(spec.to_string())
     }
+}
+
+pub(super) fn image(error: Box<dyn std::error::Error + Send + Sync>) -> SceneError {
+    SceneError::Image(error)
 }
 
 impl Scene {

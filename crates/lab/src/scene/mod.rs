@@ -4,6 +4,7 @@
 
 mod daemons;
 mod guest;
+mod server;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use daemons::{DaemonError, PORT, start_daemon};
 pub use guest::{Guest, GuestDisk, GuestSpec};
+pub use server::{Server, ServerSpec, Service};
 
 use crate::{DownError, Lab, LabSpec, NoSuchPlace, Process, Removed, UpError};
 
