@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use punctual_engine::FixedCost;
 use punctual_engine::times::{in_milliseconds, in_seconds, in_seconds_if_any};
+use punctual_model::Calibration;
 use punctual_units::{BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub struct Facts {
     #[serde(rename = "round_trip_ms", with = "in_milliseconds")]
     pub round_trip: Duration,
     /// What past interruptions took beside the copy, oldest first; none where nothing moved yet.
+    /// Each is a sample of what the next one will take.
     #[serde(default)]
     pub fixed: Vec<FixedCost>,
     /// How long past moves took from the offer to the first page, oldest first.
@@ -29,6 +31,12 @@ pub struct Facts {
     /// How much faster guests write while they are moved than before: 1 where that is not known,
     /// else the mean of what past moves saw written over what had been predicted.
     pub writing: f64,
+    /// Interruptions that were predicted and measured, in seconds.
+    #[serde(default)]
+    pub downtime: Calibration,
+    /// The same of whole moves.
+    #[serde(default)]
+    pub total: Calibration,
     /// How fast a memory image is saved to, and restored from, a disk; `None` where it is not
     /// written to one, but sent as it is.
     #[serde(default)]
@@ -56,6 +64,8 @@ impl Facts {
             fixed: vec![],
             preparing: vec![],
             writing: 1.0,
+            downtime: Calibration::default(),
+            total: Calibration::default(),
             disk: None,
             restart: None,
         }

@@ -4,15 +4,20 @@
 //!
 //! - [`Facts`], [`Ask`]: what is known of the hosts and what is asked of the move;
 //! - [`Plan`], [`Forecast`], [`Choice`]: what each way of moving would do, and which one is taken;
+//! - [`plan()`]: makes a plan; [`predict`]: what one way will take;
 //! - [`simulate`]: whole moves by the engine itself, on virtual time;
 //! - [`replay`]: a recorded trace as the guest of a simulated move;
 //! - [`synthetic`]: workloads that are described rather than recorded.
 
+mod chance;
 mod facts;
 mod plan;
+pub mod predict;
 pub mod replay;
 pub mod simulate;
 pub mod synthetic;
 
 pub use facts::{Ask, Facts};
-pub use plan::{AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Way};
+pub use plan::{
+    AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Way, plan, plan_with,
+};

@@ -1,6 +1,8 @@
 //! The plan of a move: what each way of moving would do, and which one is taken.
 
 mod file;
+mod make;
+mod other_ways;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
 pub use file::PlanError;
+pub use make::{plan, plan_with};
 
 use crate::Ask;
 

@@ -1,6 +1,5 @@
 //! A recorded trace made ready to be played again and again, from any of its moments on.
 
-mod chance;
 mod playback;
 mod rates;
 #[cfg(test)]

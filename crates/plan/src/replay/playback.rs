@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use punctual_units::{PageIndex, PageSet};
 
-use super::{Replay, Run, chance};
+use super::{Replay, Run};
+use crate::chance;
 use crate::simulate::Writes;
 
 /// A guest that writes what a trace shows, from one of its moments on.

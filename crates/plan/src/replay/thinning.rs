@@ -1,6 +1,7 @@
 use punctual_units::{PageRange, PageSet, Pages};
 
-use super::{Run, chance};
+use super::Run;
+use crate::chance;
 
 /// Which pages of a machine are simulated, and under which numbers.
 ///

@@ -1,0 +1,252 @@
+//! How a plan is made: all ways are forecast, one is chosen, and it is seen how little it needs.
+
+use std::time::Duration;
+
+use punctual_model::Policy;
+use punctual_trace::Trace;
+use punctual_units::{Bytes, BytesPerSecond, Pages};
+
+use super::{Basis, Choice, Forecast, Plan, Reachable, Way, other_ways};
+use crate::predict::{Alone, Prospect, Workers};
+use crate::replay::Replay;
+use crate::{Ask, Facts};
+
+/// So many moves are simulated of each way ...
+const SAMPLES: usize = 16;
+/// ... and so many where only a bandwidth is sought.
+const FEW: usize = 6;
+/// Of a machine with more pages that matter only a part is simulated.
+const MOST_PAGES: Pages = Pages::new(1 << 18);
+/// The same where only a bandwidth is sought.
+const FEW_PAGES: Pages = Pages::new(1 << 16);
+/// Whole moves that differ by less than this share take as long as each other.
+const AS_LONG: f64 = 0.03;
+/// A bandwidth is sought to this share of it.
+const EXACT: f64 = 0.03;
+/// It is not sought beyond so many times what the link carries.
+const FARTHEST: u64 = 16;
+
+/// Plans a move of the machine of `trace`: what each way would do, and which one to take.
+///
+/// Every live way is simulated from several moments of the trace; see [`Prospect::forecast`]. The
+/// same arguments give the same plan.
+///
+/// Cost: seconds, see `docs/prediction.md`.
+#[must_use]
+pub fn plan(trace: &Trace, facts: &Facts, ask: &Ask) -> Plan {
+    plan_with(trace, facts, ask, &Alone)
+}
+
+/// The same with the simulated moves carried out by `workers`.
+#[must_use]
+pub fn plan_with(trace: &Trace, facts: &Facts, ask: &Ask, workers: &dyn Workers) -> Plan {
+    let replay = Replay::new(trace, MOST_PAGES);
+    let prospect = Prospect { replay: &replay, facts, ask };
+    let mut ways: Vec<_> =
+        Policy::ALL.map(|policy| prospect.forecast(policy, SAMPLES, workers)).into();
+    ways.push(other_ways::stop_and_copy(&prospect, SAMPLES));
+    ways.push(other_ways::restart(&prospect));
+    let taken = taken(&ways, ask);
+    let coarse = Replay::new(trace, FEW_PAGES);
+    let search = Search { replay: &coarse, facts, ask, workers };
+    let best = taken.or_else(|| nearest(&ways)).and_then(|forecast| forecast.way.policy());
+    let cheapest_bandwidth = best.and_then(|policy| search.cheapest(policy, taken.is_some()));
+    let choice = match taken {
+        Some(forecast) => Choice::Take { way: forecast.way, why: why(forecast, &ways, ask) },
+        None => refusal(&prospect, &ways, cheapest_bandwidth, workers),
+    };
+    Plan {
+        plan_version: Plan::VERSION,
+        machine: trace.about().machine.clone(),
+        process: None,
+        ask: ask.clone(),
+        basis: basis(trace, &prospect),
+        ways,
+        cheapest_bandwidth,
+        choice,
+    }
+}
+
+fn basis(trace: &Trace, prospect: &Prospect<'_>) -> Basis {
+    let Prospect { replay, facts, .. } = prospect;
+    let mut assumed = Vec::new();
+    if facts.fixed.is_empty() {
+        assumed.push("no move was measured here yet: fixed costs are those of small guests".into());
+    }
+    if facts.preparing.is_empty() {
+        assumed
+            .push(format!("from the offer to the first page {} ms", Facts::PREPARING.as_millis()));
+    }
+    Basis {
+        trace: trace.duration(),
+        recorded_at: trace.about().recorded_at,
+        populated: trace.about().populated.len().bytes(),
+        written_rate: trace.write_rate(),
+        bandwidth: prospect.rate(),
+        samples: SAMPLES as u32,
+        thinning: replay.thinning().one_in(),
+        assumed,
+    }
+}
+
+/// The live way that keeps what was asked with the shortest move; of those that take as long, the
+/// one with the shortest interruption.
+fn taken<'a>(ways: &'a [Forecast], ask: &Ask) -> Option<&'a Forecast> {
+    let live = |forecast: &&Forecast| forecast.way.policy().is_some();
+    let keeping: Vec<_> = ways
+        .iter()
+        .filter(live)
+        .filter(|forecast| forecast.keeps >= ask.confidence)
+        .filter_map(|forecast| Some((forecast, forecast.predicted?)))
+        .collect();
+    let shortest = keeping.iter().map(|(_, predicted)| predicted.total.p50).min()?;
+    keeping
+        .into_iter()
+        .filter(|(_, predicted)| predicted.total.p50 <= shortest.mul_f64(1.0 + AS_LONG))
+        .min_by_key(|(_, predicted)| predicted.downtime.p50)
+        .map(|(forecast, _)| forecast)
+}
+
+/// The live way that keeps it most often.
+fn nearest(ways: &[Forecast]) -> Option<&Forecast> {
+    let live = ways.iter().filter(|forecast| forecast.way.policy().is_some());
+    live.reduce(|best, other| if other.keeps > best.keeps { other } else { best })
+}
+
+fn why(taken: &Forecast, ways: &[Forecast], ask: &Ask) -> String {
+    let shown = |forecast: &Forecast| {
+        let predicted = forecast.predicted.as_ref();
+        predicted.map_or_else(String::new, |predicted| {
+            let (downtime, total) = (predicted.downtime.p50, predicted.total.p50);
+            format!("{} with {} of interruption", Time(total), Time(downtime))
+        })
+    };
+    let others: Vec<_> = (ways.iter())
+        .filter(|forecast| forecast.way.policy().is_some() && forecast.way != taken.way)
+        .map(|forecast| match forecast.keeps >= ask.confidence {
+            true => format!("`{}` takes {}", forecast.way, shown(forecast)),
+            false => format!("`{}` keeps it in {:.0} % only", forecast.way, percent(forecast)),
+        })
+        .collect();
+    format!(
+        "`{}` keeps {} of interruption and takes {}; {}",
+        taken.way,
+        Time(ask.downtime),
+        shown(taken),
+        others.join(", ")
+    )
+}
+
+fn percent(forecast: &Forecast) -> f64 {
+    forecast.keeps.get() * 100.0
+}
+
+/// What there is to say where no way keeps what was asked.
+fn refusal(
+    prospect: &Prospect<'_>,
+    ways: &[Forecast],
+    cheapest: Option<BytesPerSecond>,
+    workers: &dyn Workers,
+) -> Choice {
+    let forced = Policy::ALL.map(|policy| {
+        let way = crate::predict::way(policy);
+        prospect.samples(policy, SAMPLES / 2, true, workers).forecast(
+            way,
+            prospect.facts,
+            prospect.ask,
+        )
+    });
+    let reach = forced
+        .iter()
+        .chain(ways.iter().filter(|forecast| forecast.way == Way::StopAndCopy))
+        .filter_map(|forecast| Some(Reachable { way: forecast.way, at_most: forecast.at_most? }))
+        .filter(|reach| reach.at_most.total <= prospect.ask.within);
+    let best = reach.min_by_key(|reach| reach.at_most.downtime);
+    let ask = prospect.ask;
+    let mut why = format!(
+        "no way keeps {} of interruption within {} at {}",
+        Time(ask.downtime),
+        Time(ask.within),
+        prospect.rate()
+    );
+    match &best {
+        Some(Reachable { way, at_most }) => why.push_str(&format!(
+            "; the best that can be had is {} by `{way}`, in {}",
+            Time(at_most.downtime),
+            Time(at_most.total)
+        )),
+        None => why.push_str("; nor does any come to its end in that time: allow more"),
+    }
+    match cheapest {
+        Some(rate) => why.push_str(&format!("; with {rate} it could be kept")),
+        None => why.push_str("; no bandwidth alone would help"),
+    }
+    Choice::None { best, why }
+}
+
+/// Looks for the least bandwidth with which a promise is kept.
+struct Search<'a> {
+    replay: &'a Replay,
+    facts: &'a Facts,
+    ask: &'a Ask,
+    workers: &'a dyn Workers,
+}
+
+impl Search<'_> {
+    fn keeps(&self, policy: Policy, rate: BytesPerSecond) -> bool {
+        let facts = Facts { bandwidth: rate.max(self.facts.bandwidth), ..self.facts.clone() };
+        let ask = Ask { bandwidth: Some(rate), ..self.ask.clone() };
+        let prospect = Prospect { replay: self.replay, facts: &facts, ask: &ask };
+        prospect.samples(policy, FEW, false, self.workers).kept() >= self.ask.confidence
+    }
+
+    /// By halving between a rate that is too low and one that does, assuming that more never hurts.
+    fn cheapest(&self, policy: Policy, kept: bool) -> Option<BytesPerSecond> {
+        let link = self.facts.bandwidth;
+        let given = self.ask.bandwidth.map_or(link, |asked| asked.min(link));
+        let (mut low, mut high) = (self.least(), given);
+        if !kept {
+            low = given;
+            let farthest = BytesPerSecond::new(link.get().saturating_mul(FARTHEST));
+            loop {
+                if high >= farthest {
+                    return None;
+                }
+                high = BytesPerSecond::new(high.get().saturating_mul(2).min(farthest.get()));
+                if self.keeps(policy, high) {
+                    break;
+                }
+                low = high;
+            }
+        }
+        while high.get() as f64 > low.get() as f64 * (1.0 + EXACT) {
+            let middle = (low.get() as f64 * high.get() as f64).sqrt();
+            let middle = BytesPerSecond::new((middle as u64).max(1));
+            if self.keeps(policy, middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    }
+
+    /// Below this not even one round would be over in time.
+    fn least(&self) -> BytesPerSecond {
+        let subject = self.replay.subject();
+        let pages = subject.populated.len().get() * u64::from(subject.thinning);
+        let bytes = pages as f64 * subject.content.zero.complement().get() * subject.content.first;
+        let rate = Bytes::new(bytes as u64).per(self.ask.within).unwrap_or_default();
+        BytesPerSecond::new(rate.get().max(1000).min(self.facts.bandwidth.get()))
+    }
+}
+
+/// A time as people read it.
+struct Time(Duration);
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        if seconds < 1.0 {
+            write!(f, "{:.1} ms", seconds * 1e3)
+        } else {
+            write!(f, "{seconds:.1} s")
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a move will take, by simulating it from many moments of a recorded trace.
+//!
+//! Each simulated move is a sample: it begins at another moment of the trace, with fixed costs, a
+//! time for preparing and a bandwidth that the host has seen or could. The samples become quantiles
+//! and intervals by [`Calibration`](punctual_model::Calibration), which knows how far past
+//! predictions were off.
+
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use punctual_engine::report::{Ending, Promise};
+use punctual_engine::{FixedCost, Report, Request};
+use punctual_model::{Policy, quantile};
+use punctual_units::{BytesPerSecond, Probability};
+
+pub(crate) use samples::{Sample, Samples};
+
+use crate::replay::{Playback, Replay};
+use crate::simulate::{Costs, Link, Terms, simulate};
+use crate::{Ask, Facts, Forecast, Way};
+
+/// Who carries out independent jobs. The caller may have threads, this crate has none.
+pub trait Workers {
+    /// Calls `job` once with each number below `jobs`, in any order, and returns when all are done.
+    fn each(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
+}
+
+/// One after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Workers for Alone {
+    fn each(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        (0..jobs).for_each(job);
+    }
+}
+
+/// A move of which it is to be known what it will take.
+#[derive(Debug, Clone, Copy)]
+pub struct Prospect<'a> {
+    /// The machine and its writes.
+    pub replay: &'a Replay,
+    /// The hosts and the link.
+    pub facts: &'a Facts,
+    /// What is asked.
+    pub ask: &'a Ask,
+}
+
+impl Prospect<'_> {
+    /// Simulates `samples` moves by `policy`, and says what one will take.
+    ///
+    /// Cost: that of so many [`simulate`]d moves.
+    #[must_use]
+    pub fn forecast(&self, policy: Policy, samples: usize, workers: &dyn Workers) -> Forecast {
+        self.samples(policy, samples, false, workers).forecast(way(policy), self.facts, self.ask)
+    }
+
+    /// The samples themselves. With `force` the machine is moved in any case, at the best moment.
+    pub(crate) fn samples(
+        &self,
+        policy: Policy,
+        samples: usize,
+        force: bool,
+        workers: &dyn Workers,
+    ) -> Samples {
+        let slots: Vec<OnceLock<Sample>> = (0..samples).map(|_| OnceLock::new()).collect();
+        workers.each(samples, &|number| {
+            let report = self.simulate(policy, number, samples, force);
+            // A number that comes twice gives the same sample.
+            let _ = slots[number].set(Sample::of(report));
+        });
+        slots.into_iter().filter_map(OnceLock::into_inner).collect()
+    }
+
+    /// Simulates the move that begins at the moment with this number, of so many.
+    #[must_use]
+    pub fn simulate(&self, policy: Policy, number: usize, of: usize, force: bool) -> Report {
+        let draw = Draw { number: number as u64 };
+        let start = self.replay.duration().mul_f64((number as f64 + draw.unit(0)) / of as f64);
+        let link = Link::new(draw.rate(self.facts), self.facts.round_trip);
+        let fixed = draw.one(1, &self.facts.fixed).unwrap_or_default();
+        let preparing = draw.one(2, &self.facts.preparing).unwrap_or(Facts::PREPARING);
+        let costs = Costs::from_history(fixed, preparing, &link);
+        let terms = Terms { downtime: self.ask.downtime, bandwidth: self.ask.bandwidth };
+        let mut writes = Playback::new(self.replay, start, self.facts.writing, number as u64);
+        let mut request = self.request(policy);
+        request.force = force;
+        simulate(self.replay.subject(), &mut writes, &link, &costs, terms, request)
+    }
+
+    /// What the host would ask of its engine.
+    fn request(&self, policy: Policy) -> Request {
+        let (fixed, fixed_spread) = expected(&self.facts.fixed, self.ask.confidence);
+        Request {
+            within: self.ask.within,
+            fixed,
+            fixed_spread,
+            round_trip: self.facts.round_trip,
+            confidence: self.ask.confidence,
+            ..Request::new(self.ask.to.clone(), policy)
+        }
+    }
+
+    /// What the link carries for this move.
+    pub(crate) fn rate(&self) -> BytesPerSecond {
+        let link = self.facts.bandwidth;
+        self.ask.bandwidth.map_or(link, |asked| asked.min(link))
+    }
+}
+
+/// The way that a policy is.
+pub(crate) fn way(policy: Policy) -> Way {
+    match policy {
+        Policy::PreCopy => Way::PreCopy,
+        Policy::Ordered => Way::Ordered,
+        Policy::HeldBack => Way::HeldBack,
+        Policy::Continuous => Way::Continuous,
+    }
+}
+
+/// The fixed part of an interruption by what past ones took: the median of each part, and what is
+/// to be added so that it holds with this confidence.
+#[must_use]
+pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Duration) {
+    if past.is_empty() {
+        return (FixedCost::default(), Duration::ZERO);
+    }
+    let median = |part: fn(&FixedCost) -> Duration| {
+        let mut times: Vec<_> = past.iter().map(part).collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let fixed = FixedCost {
+        stop: median(|cost| cost.stop),
+        device_state: median(|cost| cost.device_state),
+        commit: median(|cost| cost.commit),
+        resume: median(|cost| cost.resume),
+    };
+    let mut sums: Vec<_> = past.iter().map(|cost| cost.sum().as_secs_f64()).collect();
+    sums.sort_by(f64::total_cmp);
+    let most = quantile::upper(&sums, confidence).unwrap_or_default();
+    (fixed, Duration::from_secs_f64(most).saturating_sub(fixed.sum()))
+}
+
+/// What differs from sample to sample, by the sample's number alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draw {
+    pub(crate) number: u64,
+}
+
+impl Draw {
+    /// A number from 0 to 1; `about` tells different things of one sample apart.
+    fn unit(self, about: u64) -> f64 {
+        crate::chance::unit(self.number << 8 | about)
+    }
+
+    pub(crate) fn one<T: Copy>(self, about: u64, of: &[T]) -> Option<T> {
+        of.get((self.unit(about) * of.len() as f64) as usize).copied()
+    }
+
+    /// The link's rate, scattered by a normal distribution cut at three deviations.
+    pub(crate) fn rate(self, facts: &Facts) -> BytesPerSecond {
+        let (radius, angle) = (self.unit(3).max(1e-9), self.unit(4) * std::f64::consts::TAU);
+        let normal = ((-2.0 * radius.ln()).sqrt() * angle.cos()).clamp(-3.0, 3.0);
+        let share = (1.0 + facts.bandwidth_spread * normal).max(0.1);
+        BytesPerSecond::new((facts.bandwidth.get() as f64 * share) as u64)
+    }
+}
+
+impl Sample {
+    fn of(report: Report) -> Self {
+        let completed = report.outcome == Ending::Completed;
+        Self {
+            kept: report.promise == Some(Promise::Kept),
+            times: report
+                .measured
+                .downtime
+                .filter(|_| completed)
+                .map(|downtime| (downtime.as_secs_f64(), report.measured.total.as_secs_f64())),
+            wire_bytes: report.measured.wire_bytes,
+            reason: report.reason,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use punctual_engine::report::{Interval, Intervals, Predicted, Quantiles};
+use punctual_model::Calibration;
+use punctual_units::{Bytes, Probability};
+
+use crate::{Ask, AtMost, Facts, Forecast, Way};
+
+/// What came of one simulated move.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    /// Whether the promise was kept.
+    pub(crate) kept: bool,
+    /// The interruption and the whole move, in seconds, where it came to its end.
+    pub(crate) times: Option<(f64, f64)>,
+    pub(crate) wire_bytes: Bytes,
+    /// Why it ended so; empty where there is nothing to say.
+    pub(crate) reason: String,
+}
+
+/// What came of many.
+#[derive(Debug, Clone)]
+pub(crate) struct Samples(Vec<Sample>);
+
+impl FromIterator<Sample> for Samples {
+    fn from_iter<I: IntoIterator<Item = Sample>>(samples: I) -> Self {
+        Self(samples.into_iter().collect())
+    }
+}
+
+impl Samples {
+    fn share(&self, of: impl Fn(&Sample) -> bool) -> Probability {
+        let count = self.0.iter().filter(|sample| of(sample)).count();
+        Probability::saturating(count as f64 / self.0.len().max(1) as f64)
+    }
+
+    /// How often the promise was kept.
+    pub(crate) fn kept(&self) -> Probability {
+        self.share(|sample| sample.kept)
+    }
+
+    /// What they say of the next move.
+    pub(crate) fn forecast(&self, way: Way, facts: &Facts, ask: &Ask) -> Forecast {
+        let times: Vec<_> = self.0.iter().filter_map(|sample| sample.times).collect();
+        let downtimes: Vec<_> = times.iter().map(|(downtime, _)| *downtime).collect();
+        let totals: Vec<_> = times.iter().map(|(_, total)| *total).collect();
+        let (downtime, total) =
+            (Judged(&downtimes, &facts.downtime), Judged(&totals, &facts.total));
+        let at_most = |level| {
+            let downtime = downtime.at_most(level)?;
+            Some(AtMost { downtime, total: total.at_most(level)?.max(downtime) })
+        };
+        let predicted = || {
+            let [p50, p99] = [0.5, 0.99].map(Probability::saturating);
+            Some(Predicted {
+                downtime: Quantiles { p50: downtime.at_most(p50)?, p99: downtime.at_most(p99)? },
+                total: Quantiles { p50: total.at_most(p50)?, p99: total.at_most(p99)? },
+                wire_bytes: self.wire_bytes(),
+                interval95: Intervals { downtime: downtime.interval()?, total: total.interval()? },
+            })
+        };
+        Forecast {
+            way,
+            keeps: self.kept(),
+            gives_up: self.share(|sample| sample.times.is_none()),
+            predicted: predicted(),
+            at_most: at_most(ask.confidence),
+            remarks: self.remark().into_iter().collect(),
+        }
+    }
+
+    /// The median of what those that came to their end sent.
+    fn wire_bytes(&self) -> Bytes {
+        let completed = self.0.iter().filter(|sample| sample.times.is_some());
+        let mut bytes: Vec<_> = completed.map(|sample| sample.wire_bytes).collect();
+        bytes.sort_unstable();
+        bytes.get(bytes.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// Why some came to nothing, by the first of them.
+    fn remark(&self) -> Option<String> {
+        let failed: Vec<_> = self.0.iter().filter(|sample| sample.times.is_none()).collect();
+        let reason = &failed.first()?.reason;
+        Some(format!("gives up {} of {} times: {reason}", failed.len(), self.0.len()))
+    }
+}
+
+/// Samples in seconds, and how far past predictions of the kind were off.
+struct Judged<'a>(&'a [f64], &'a Calibration);
+
+impl Judged<'_> {
+    fn at_most(&self, level: Probability) -> Option<Duration> {
+        self.1.at_most(self.0, level).map(seconds)
+    }
+
+    fn interval(&self) -> Option<Interval> {
+        let interval = self.1.widen(self.0, Probability::saturating(0.95))?;
+        Some(Interval { low: seconds(interval.low), high: seconds(interval.high) })
+    }
+}
+
+/// A calibrated time may come out negative or without bounds.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
