@@ -8,6 +8,9 @@
 //! | `POST /v1/machines/attach` | [`AttachRequest`] | [`MachineSummary`] |
 //! | `GET /v1/machines/NAME` | | [`MachineDetails`] |
 //! | `DELETE /v1/machines/NAME` | | [`MachineSummary`] as it was |
+//! | `POST /v1/machines/NAME/traces` | [`TraceRequest`] | a line of [`TraceEvent`] now and then; the last is not `progress`. Who leaves ends the recording |
+//! | `DELETE /v1/machines/NAME/traces` | | `null`; the recording ends soon after, with what there is |
+//! | `GET /v1/machines/NAME/traces/last` | | the file (`docs/trace-format.md`) |
 //! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
 //! | `GET /v1/migrations` | | a list of [`Migration`] |
 //! | `GET /v1/migrations/ID` | | [`Migration`] |
@@ -23,7 +26,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use punctual_engine::{FixedCost, Progress, Report};
-use punctual_units::{Bytes, BytesPerSecond};
+use punctual_units::{Bytes, BytesPerSecond, Probability};
 use punctual_wire::{MigrationId, Refusal};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -71,6 +74,8 @@ pub enum MachineState {
     Ending,
     /// It comes from another host and has not run here yet.
     Arriving,
+    /// It runs, and its page writes are being recorded.
+    Traced,
     /// It runs and is being moved to another host.
     Leaving,
     /// It belongs to another host, which has not been heard to run it.
@@ -91,6 +96,7 @@ impl fmt::Display for MachineState {
             Self::Starting => "starting",
             Self::Ending => "ending",
             Self::Arriving => "arriving",
+            Self::Traced => "traced",
             Self::Leaving => "leaving",
             Self::Departed => "departed",
             Self::Undecided => "undecided",
@@ -158,6 +164,54 @@ pub struct AttachRequest {
     pub name: String,
     /// Its QMP socket.
     pub qmp: PathBuf,
+}
+
+/// Asks to record which pages a machine writes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// For how long, at most a day.
+    #[serde(rename = "for")]
+    pub length: Duration,
+    /// The share of the guest's work that it may take.
+    pub cost: Probability,
+}
+
+/// How a recording goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceEvent {
+    /// It is under way.
+    Progress {
+        /// Since the trace began.
+        elapsed: Duration,
+        /// For how long it was asked for.
+        length: Duration,
+        /// Scans so far.
+        scans: usize,
+        /// Distinct pages found written by a scan, a second, so far.
+        rate: f64,
+        /// The share of the guest's work that it has taken so far.
+        cost: Probability,
+    },
+    /// It has ended, at the end of its time or early, and the trace is kept.
+    Recorded(TraceSummary),
+    /// It has ended, and there is no trace.
+    Failed(Problem),
+}
+
+/// A trace in one line.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TraceSummary {
+    /// What it covers.
+    pub duration: Duration,
+    /// How many scans.
+    pub scans: usize,
+    /// Distinct pages found written by a scan, a second.
+    pub rate: f64,
+    /// The share of the guest's work that it took, estimated.
+    pub cost: Probability,
+    /// The size of its file.
+    pub size: Bytes,
 }
 
 /// Asks to move a machine.

@@ -1,6 +1,7 @@
 //! Asks a daemon: the other end of [`crate::api`].
 
 use std::io;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::net::UnixStream;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    Problem, RunRequest, VERSION,
+    Problem, RunRequest, TraceEvent, TraceRequest, VERSION,
 };
 
 /// How long a daemon may take to answer: QEMU's start is the longest that it waits for itself.
@@ -66,12 +67,13 @@ pub struct Client {
     socket: PathBuf,
 }
 
-/// The states of migrations as they come in.
+/// What a daemon tells as it happens: the states of migrations, or how a recording goes on.
 #[derive(Debug)]
-pub struct Events {
+pub struct Events<T = Migration> {
     client: Client,
     body: Incoming,
     buffer: Vec<u8>,
+    kind: PhantomData<T>,
 }
 
 impl Client {
@@ -136,6 +138,40 @@ impl Client {
         self.ask(Method::DELETE, &path, None::<&()>).await
     }
 
+    /// Records which pages a machine writes, and tells how that goes on. To drop what is returned ends
+    /// the recording.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn record(
+        &self,
+        name: &str,
+        request: &TraceRequest,
+    ) -> Result<Events<TraceEvent>, ClientError> {
+        let path = format!("/machines/{}/traces", escaped(name));
+        self.events(Method::POST, &path, Some(request)).await
+    }
+
+    /// Asks the recording of a machine to end early, with what there is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn end_recording(&self, name: &str) -> Result<(), ClientError> {
+        let path = format!("/machines/{}/traces", escaped(name));
+        self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// The last trace of a machine, as a file.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn last_trace(&self, name: &str) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/machines/{}/traces/last", escaped(name));
+        let answer = self.send(Method::GET, &path, None::<&()>).await?;
+        let file = answer.into_body().collect().await.map_err(|e| self.broken(e))?;
+        Ok(file.to_bytes().into())
+    }
+
     /// Begins a migration and returns at once; [`Client::follow`] tells how it goes.
     ///
     /// # Errors
@@ -165,7 +201,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn follow(&self, id: Id) -> Result<Events, ClientError> {
-        self.events(&format!("/migrations/{id}/events")).await
+        self.events(Method::GET, &format!("/migrations/{id}/events"), None::<&()>).await
     }
 
     /// Follows all migrations.
@@ -173,12 +209,17 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn watch(&self) -> Result<Events, ClientError> {
-        self.events("/events").await
+        self.events(Method::GET, "/events", None::<&()>).await
     }
 
-    async fn events(&self, path: &str) -> Result<Events, ClientError> {
-        let body = self.send(Method::GET, path, None::<&()>).await?.into_body();
-        Ok(Events { client: self.clone(), body, buffer: Vec::new() })
+    async fn events<T>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Events<T>, ClientError> {
+        let body = self.send(method, path, body).await?.into_body();
+        Ok(Events { client: self.clone(), body, buffer: Vec::new(), kind: PhantomData })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -248,17 +289,17 @@ impl Client {
     }
 }
 
-impl Events {
-    /// The next state of a migration; `None` once the stream has ended.
+impl<T: DeserializeOwned> Events<T> {
+    /// The next event; `None` once the stream has ended.
     ///
     /// # Errors
     /// The daemon has ended, or said something that was not understood.
-    pub async fn next(&mut self) -> Result<Option<Migration>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                let migration = serde_json::from_slice(&line);
-                return migration.map(Some).map_err(|error| self.client.foreign(error));
+                let event = serde_json::from_slice(&line);
+                return event.map(Some).map_err(|error| self.client.foreign(error));
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let frame = frame.map_err(|error| self.client.broken(error))?;

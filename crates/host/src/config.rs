@@ -102,6 +102,10 @@ impl HostConfig {
         self.state_dir.join("machines")
     }
 
+    pub(crate) fn traces(&self) -> PathBuf {
+        self.state_dir.join("traces")
+    }
+
     pub(crate) fn costs(&self) -> PathBuf {
         self.state_dir.join("costs.json")
     }

@@ -138,10 +138,12 @@ impl Daemon {
 /// Cancels what has not been committed, and waits for it to end.
 async fn farewell(host: &Host) {
     notify(sd_notify::NotifyState::Stopping);
-    tracing::info!("ending: migrations that are not committed are cancelled");
+    tracing::info!("ending: recordings, and migrations that are not committed, are cancelled");
     let deadline = Instant::now() + FAREWELL;
     host.arrivals.end();
-    while host.migrations().cancel_all() + host.arrivals.count() > 0 && Instant::now() < deadline {
+    let under_way =
+        || host.migrations().cancel_all() + host.recordings.cancel_all() + host.arrivals.count();
+    while under_way() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // For the last lines of those who follow.

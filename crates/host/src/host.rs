@@ -14,6 +14,7 @@ use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
 use crate::registry::{Record, Registry, RegistryError, Standing};
+use crate::traces::{Recordings, kept};
 
 /// A host, shared by everything that serves it.
 pub(crate) struct Host {
@@ -25,6 +26,7 @@ pub(crate) struct Host {
     pub(crate) journal: Journal,
     pub(crate) costs: Mutex<CostHistory>,
     pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) recordings: Recordings,
     migrations: Arc<Migrations>,
 }
 
@@ -38,7 +40,18 @@ impl Host {
     ) -> Self {
         let costs = Mutex::new(CostHistory::open(&config.costs()));
         let (arrivals, migrations) = (Arc::default(), Arc::default());
-        Self { config, address, hypervisor, registry, journal, costs, arrivals, migrations }
+        let recordings = Recordings::default();
+        Self {
+            config,
+            address,
+            hypervisor,
+            registry,
+            journal,
+            costs,
+            arrivals,
+            recordings,
+            migrations,
+        }
     }
 
     pub(crate) fn migrations(&self) -> &Arc<Migrations> {
@@ -115,6 +128,7 @@ impl Host {
     pub(crate) fn discard(&self, record: &Record) -> Result<(), Problem> {
         let handle = Some(&record.handle).filter(|handle| !handle.is_null());
         self.hypervisor.discard(&record.name, handle)?;
+        kept::forget(&self.config.traces(), &record.name);
         Ok(self.registry.remove(&record.name)?)
     }
 
@@ -129,6 +143,7 @@ impl Host {
     /// Drops the record of a machine that is not here. One that cannot be dropped is found, and
     /// tried again, when the daemon starts.
     pub(crate) fn forget(&self, name: &str) {
+        kept::forget(&self.config.traces(), name);
         if let Err(error) = self.registry.remove(name) {
             tracing::error!(machine = name, %error, "cannot remove the machine's record");
         }
@@ -144,6 +159,7 @@ impl Host {
             Standing::Departed(_) => MachineState::Departed,
             Standing::Undecided(_) => MachineState::Undecided,
             Standing::Leaving(_) => MachineState::Leaving,
+            Standing::Traced => MachineState::Traced,
             Standing::Resident => self.hypervisor.state(handle),
         };
         let Identity { pid, memory } = self.hypervisor.identity(handle);
@@ -181,6 +197,9 @@ fn remedy(name: &str, standing: Standing) -> String {
         }
         Standing::Leaving(_) => {
             format!("wait for it (`punctual watch`), or `punctual cancel {name}`")
+        }
+        Standing::Traced => {
+            format!("wait for its end, or end it early: `punctual cancel {name}`")
         }
         Standing::Arriving(_) => {
             "wait for it, or cancel its migration at the host that it comes from".to_owned()

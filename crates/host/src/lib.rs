@@ -8,7 +8,8 @@
 //!       server ──► Host ◄───────────── arrivals
 //!                   │ ├── registry: which machines are here    (state directory)
 //!                   │ ├── journal:  who owns a moving machine  (state directory)
-//!                   │ └── migrations: those under way, and who watches them
+//!                   │ ├── migrations: those under way, and who watches them
+//!                   │ └── traces:     page writes, recorded           (state directory)
 //!                   ▼
 //!              Hypervisor: QEMU, or what a test puts in its place
 //! ```
@@ -35,6 +36,7 @@ mod registry;
 mod server;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use config::{ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};

@@ -5,6 +5,7 @@
 //! | record | journal | what is done |
 //! | --- | --- | --- |
 //! | starting, ending | | whatever there is of it is discarded |
+//! | traced | | it is as it was: tracing ended with the daemon |
 //! | leaving, undecided | committed | it is not ours: what is left is discarded |
 //! | leaving, undecided | not committed | it is ours: it is made to run |
 //! | arriving | commit not asked for | what there is of it is discarded |
@@ -43,6 +44,9 @@ pub(crate) fn recover(host: &Arc<Host>) {
 fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
     match record.standing {
         Standing::Resident | Standing::Departed(_) => Ok(()),
+        Standing::Traced => {
+            Ok(host.registry.put(Record { standing: Standing::Resident, ..record })?)
+        }
         Standing::Starting | Standing::Ending => host.discard(&record),
         Standing::Leaving(id) | Standing::Undecided(id) => leaving(host, record, id.into()),
         Standing::Arriving(id) => arriving(host, record, id.into()),

@@ -36,6 +36,8 @@ pub enum Standing {
     Starting,
     /// It is being ended; a crash may have left parts of it.
     Ending,
+    /// It runs here, and its page writes are being recorded.
+    Traced,
     /// It runs here, but may be gone by this migration.
     Leaving(Id),
     /// It comes in by this migration and may have to be discarded.
@@ -53,6 +55,7 @@ impl fmt::Display for Standing {
             Self::Resident => "is at home here",
             Self::Starting => "is being started",
             Self::Ending => "is being ended",
+            Self::Traced => "is not free: a recording of its page writes is under way",
             Self::Leaving(_) => "is not free: another migration is under way",
             Self::Arriving(_) => "is arriving and has not run here yet",
             Self::Departed(_) => "belongs to another host, to which it was moved",

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    Problem, ProblemKind, RunRequest,
+    Problem, ProblemKind, RunRequest, TraceRequest,
 };
 use crate::host::Host;
 use crate::migrations::Watcher;
@@ -30,6 +30,8 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/machines", get(machines).post(run))
         .route("/machines/attach", post(attach))
         .route("/machines/{name}", get(machine).delete(stop))
+        .route("/machines/{name}/traces", post(record).delete(end_recording))
+        .route("/machines/{name}/traces/last", get(last_trace))
         .route("/migrations", get(migrations).post(migrate))
         .route("/migrations/{id}", get(migration).delete(cancel))
         .route("/migrations/{id}/events", get(events_of))
@@ -62,6 +64,34 @@ async fn attach(
 
 async fn stop(State(host): Shared, Path(name): Path<String>) -> Answer<MachineSummary> {
     blocking(move || host.stop(&name)).await.map(Json)
+}
+
+/// One line of JSON for each event of the recording.
+async fn record(
+    State(host): Shared,
+    Path(name): Path<String>,
+    Request(request): Request<TraceRequest>,
+) -> Result<Response, Problem> {
+    let listener = blocking(move || host.record(&name, request)).await?;
+    let lines = stream::unfold(listener, |mut listener| async move {
+        let event = listener.next().await?;
+        let line = serde_json::to_string(&event).expect("an event is JSON") + "\n";
+        Some((Ok::<_, Infallible>(line), listener))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
+async fn end_recording(State(host): Shared, Path(name): Path<String>) -> Answer<()> {
+    blocking(move || host.end_recording(&name)).await.map(Json)
+}
+
+async fn last_trace(
+    State(host): Shared,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let trace = blocking(move || host.last_trace(&name)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], trace))
 }
 
 async fn migrate(

@@ -2,6 +2,7 @@
 
 mod qemu;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
@@ -44,6 +45,10 @@ pub struct Departure {
     pub machine: Box<dyn SourceMachine>,
     /// What the destination needs to make its like, in JSON.
     pub description: Vec<u8>,
+    /// Its virtual processors.
+    pub processors: NonZeroU32,
+    /// Whether one of its disks is open with direct I/O.
+    pub direct_io: bool,
 }
 
 /// A machine about to come in: its process waits for RAM and device state.

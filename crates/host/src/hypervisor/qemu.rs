@@ -1,6 +1,7 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -156,8 +157,15 @@ impl Hypervisor for QemuHypervisor {
         })?;
         // The name by which the operator knows it, not the one that QEMU was given.
         let description = Description { name: name.to_owned(), ..machine.description().clone() };
+        let processors = u32::try_from(description.vcpus).ok().and_then(NonZeroU32::new);
+        let direct_io = description.disks.iter().any(|disk| disk.direct);
         let description = serde_json::to_vec(&description).expect("a description is JSON");
-        Ok(Departure { machine: Box::new(machine.into_source(Arc::new(ram))), description })
+        Ok(Departure {
+            machine: Box::new(machine.into_source(Arc::new(ram))),
+            description,
+            processors: processors.unwrap_or(NonZeroU32::MIN),
+            direct_io,
+        })
     }
 
     fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {

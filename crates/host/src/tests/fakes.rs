@@ -85,7 +85,12 @@ impl Hypervisor for Arc<Fakes> {
 
     fn depart(&self, _: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>> {
         let machine = self.find(handle).expect("the test has not ended it");
-        Ok(Departure { machine: Box::new(machine.source()), description: b"{}".to_vec() })
+        Ok(Departure {
+            machine: Box::new(machine.source()),
+            description: b"{}".to_vec(),
+            processors: std::num::NonZeroU32::MIN,
+            direct_io: false,
+        })
     }
 
     fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {

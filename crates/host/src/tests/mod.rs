@@ -5,6 +5,7 @@ mod fakes;
 mod moves;
 mod processes;
 mod recovery;
+mod tracing;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -72,7 +72,8 @@ impl Hypervisor for Arc<Processes> {
 
     fn depart(&self, _: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>> {
         let machine = Box::new(ProcessSource::new(self.get(handle).unwrap()));
-        Ok(Departure { machine, description: vec![] })
+        let processors = std::num::NonZeroU32::MIN;
+        Ok(Departure { machine, description: vec![], processors, direct_io: false })
     }
 
     fn consider(&self, _: &Offer) -> Result<Vec<String>, Vec<Refusal>> {
