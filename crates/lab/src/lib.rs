@@ -6,6 +6,7 @@
 //!
 //! - [`LabSpec`], [`Lab`], [`Removed`]: made as a whole, removed as a whole, also after a crash;
 //! - [`Lab::exec`], [`Lab::spawn`], [`Lab::tap`]: programs and guests in a host;
+//! - [`Lab::set_rates`]: links that get another rate while the lab is in use;
 //! - [`client`]: what a client of a guest sees;
 //! - [`bandwidth`]: what a plain TCP stream moves between two hosts;
 //! - [`scene`], [`demo`]: daemons and guests in a lab, and the demonstration played on it.
@@ -33,6 +34,7 @@ mod making;
 mod names;
 mod namespace;
 mod process;
+mod rates;
 mod removal;
 mod run;
 pub mod scene;
@@ -48,6 +50,7 @@ pub use making::MakeError;
 pub use names::{HostName, LabName, NameError};
 pub use namespace::Namespace;
 pub use process::{Process, ProcessId, ProcessRecord};
+pub use rates::RateError;
 pub use removal::{DownError, Removed};
 pub use run::RunError;
 pub use spec::{HostSpec, LabSpec, Sharing, SpecError};

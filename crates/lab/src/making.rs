@@ -238,6 +238,30 @@ fn shape(state: &LabState, station: &Station<'_>) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// Gives the links that `state` has rates for those rates, while they are in use. Links without one
+/// are left alone.
+pub(crate) fn reshape(state: &LabState) -> Result<(), NetworkError> {
+    for station in stations(state) {
+        let (Some(uplink), Some(port)) =
+            (uplink_shaper(station.address, station.rate), port_shaper(&station))
+        else {
+            continue;
+        };
+        for (namespace, shaper) in [(station.namespace, uplink), (&state.switch, port)] {
+            let mut ip = Batch::new(Tool::Ip, Some(namespace.name()));
+            shaper.shorten_trains(&mut ip);
+            if namespace == station.namespace && station.place != CLIENT {
+                shaper.shorten_trains_of(BRIDGE, &mut ip);
+            }
+            ip.run()?;
+            let mut tc = Batch::new(Tool::Tc, Some(namespace.name()));
+            shaper.change(station.sharing, &mut tc);
+            tc.run()?;
+        }
+    }
+    Ok(())
+}
+
 /// Waits until every port of the namespace's bridge lets frames through.
 fn until_open(namespace: &Namespace) -> Result<(), MakeError> {
     let deadline = Instant::now() + OPENING;

@@ -5,6 +5,7 @@
 //! being headers; a 1 kHz beacon beside it, in the same queue, is held up by 4, 1.3 and 0.2 ms, and
 //! 99 % of its gaps are below 2.9, 1.7 and 1.4 ms. Four streams at 1 Gbit/s hold it up by 4 ms.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -49,54 +50,102 @@ pub(crate) enum Field {
     Destination,
 }
 
+/// What `tc` is to do with a class or a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Add,
+    Change,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "add",
+            Self::Change => "change",
+        })
+    }
+}
+
 impl Shaper {
     /// Trains no longer than the rate bears; to be set before a bridge takes the interface, as it
     /// then keeps to the shortest of its ports.
     pub(crate) fn shorten_trains(&self, ip: &mut Batch) {
-        let train = self.rate.bytes_in(TRAIN_TIME).clamp(SHORTEST_TRAIN, LONGEST_TRAIN);
-        ip.add(format!("link set dev {} gso_max_size {}", self.interface, train.get()));
+        self.shorten_trains_of(&self.interface, ip);
     }
 
+    /// The same for another interface: a bridge does not look at its ports again.
+    pub(crate) fn shorten_trains_of(&self, interface: &str, ip: &mut Batch) {
+        let train = self.rate.bytes_in(TRAIN_TIME).clamp(SHORTEST_TRAIN, LONGEST_TRAIN);
+        ip.add(format!("link set dev {interface} gso_max_size {}", train.get()));
+    }
+
+    /// Shapes an interface that is not shaped yet.
     pub(crate) fn apply(&self, sharing: Sharing, tc: &mut Batch) {
         let interface = &self.interface;
         tc.add(format!("qdisc add dev {interface} root handle 1: htb default 10"));
-        self.class("1:", "1:1", self.rate, 0, tc);
+        self.classes(Verb::Add, sharing, tc);
+        if sharing == Sharing::GuestsFirst {
+            let (field, address) = self.own;
+            let field = match field {
+                Field::Source => "src",
+                Field::Destination => "dst",
+            };
+            tc.add(format!(
+                "filter add dev {interface} parent 1: protocol ip prio 1 \
+                 u32 match ip {field} {address}/32 flowid 1:20"
+            ));
+        }
+    }
+
+    /// Gives an interface that is shaped the same way this rate; what is queued stays queued.
+    pub(crate) fn change(&self, sharing: Sharing, tc: &mut Batch) {
+        self.classes(Verb::Change, sharing, tc);
+    }
+
+    fn classes(&self, verb: Verb, sharing: Sharing, tc: &mut Batch) {
+        self.class(verb, "1:", "1:1", self.rate, 0, tc);
         match sharing {
-            Sharing::OneQueue => self.leaf("10", self.rate, 0, tc),
+            Sharing::OneQueue => self.leaf(verb, "10", self.rate, 0, tc),
             Sharing::GuestsFirst => {
                 // Priority decides who borrows; what is assured would come before it, so hosts are
                 // assured little.
                 let hosts = BytesPerSecond::new(self.rate.get() / 10);
-                self.leaf("10", self.rate - hosts, 0, tc);
-                self.leaf("20", hosts, 1, tc);
-                let (field, address) = self.own;
-                let field = match field {
-                    Field::Source => "src",
-                    Field::Destination => "dst",
-                };
-                tc.add(format!(
-                    "filter add dev {interface} parent 1: protocol ip prio 1 \
-                     u32 match ip {field} {address}/32 flowid 1:20"
-                ));
+                self.leaf(verb, "10", self.rate - hosts, 0, tc);
+                self.leaf(verb, "20", hosts, 1, tc);
             }
         }
     }
 
-    fn leaf(&self, number: &str, assured: BytesPerSecond, priority: u8, tc: &mut Batch) {
-        self.class("1:1", &format!("1:{number}"), assured, priority, tc);
+    fn leaf(
+        &self,
+        verb: Verb,
+        number: &str,
+        assured: BytesPerSecond,
+        priority: u8,
+        tc: &mut Batch,
+    ) {
+        self.class(verb, "1:1", &format!("1:{number}"), assured, priority, tc);
         let queue = self.rate.bytes_in(QUEUE_TIME).max(Bytes::new(2 * LONGEST_TRAIN.get()));
         tc.add(format!(
-            "qdisc add dev {} parent 1:{number} handle {number}: bfifo limit {}",
+            "qdisc {verb} dev {} parent 1:{number} handle {number}: bfifo limit {}",
             self.interface,
             queue.get()
         ));
     }
 
     /// A class that may send `assured` always and the whole rate if nobody else does.
-    fn class(&self, parent: &str, id: &str, assured: BytesPerSecond, priority: u8, tc: &mut Batch) {
+    fn class(
+        &self,
+        verb: Verb,
+        parent: &str,
+        id: &str,
+        assured: BytesPerSecond,
+        priority: u8,
+        tc: &mut Batch,
+    ) {
         let burst = self.rate.bytes_in(TIMER_LATENESS).max(Bytes::new(4 * FRAME.get()));
         tc.add(format!(
-            "class add dev {} parent {parent} classid {id} htb rate {}bps ceil {}bps \
+            "class {verb} dev {} parent {parent} classid {id} htb rate {}bps ceil {}bps \
              burst {burst} cburst {burst} quantum {} prio {priority}",
             self.interface,
             assured.get(),

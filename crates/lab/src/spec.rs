@@ -85,12 +85,18 @@ impl LabSpec {
         }
         let links = self.hosts.iter().map(|host| (host.name.as_str(), host.rate));
         for (place, rate) in links.chain([(CLIENT, self.client_rate)]) {
-            if let Some(rate) = rate.filter(|rate| !(SLOWEST..=FASTEST).contains(rate)) {
-                return Err(SpecError::Rate { place: place.to_owned(), rate });
-            }
+            rate.map_or(Ok(()), |rate| check_rate(place, rate))?;
         }
         Ok(())
     }
+}
+
+/// Refuses a rate that the kernel cannot shape the link of `place` to.
+pub(crate) fn check_rate(place: &str, rate: BytesPerSecond) -> Result<(), SpecError> {
+    if (SLOWEST..=FASTEST).contains(&rate) {
+        return Ok(());
+    }
+    Err(SpecError::Rate { place: place.to_owned(), rate })
 }
 
 #[cfg(test)]

@@ -100,6 +100,31 @@ fn each_link_has_its_own_rate() {
 }
 
 #[test]
+fn a_link_in_use_gets_another_rate() {
+    let rate = BytesPerSecond::megabits;
+    for (test, sharing) in [("one", Sharing::OneQueue), ("guests", Sharing::GuestsFirst)] {
+        let spec = LabSpec { sharing, ..LabSpec::two_hosts(name(test), Some(rate(100))) };
+        let Some(lab) = TestLab::of(&spec) else { return };
+        for rate in [rate(1000), rate(50), rate(300)] {
+            lab.set_rates(rate).unwrap();
+            let through = stream(&lab, "a", "b", nearly(rate));
+            assert!(through.is_a_link_of(rate), "{sharing:?}, {rate}: {through:?}");
+            let noted = Lab::open(&lab.state().name).unwrap().state().hosts[1].rate;
+            assert_eq!(noted, Some(rate));
+        }
+    }
+}
+
+#[test]
+fn a_link_without_a_rate_gets_none_later() {
+    let Some(lab) = TestLab::up("unshaped", None) else { return };
+    let error = lab.set_rates(BytesPerSecond::megabits(100)).unwrap_err().to_string();
+    assert!(error.contains("link of host a"), "{error}");
+    let error = lab.set_rates(BytesPerSecond::new(10)).unwrap_err().to_string();
+    assert!(error.contains("80 bit/s"), "{error}");
+}
+
+#[test]
 fn a_link_without_a_rate_is_not_slowed() {
     let Some(lab) = TestLab::up("free", None) else { return };
     // Some 10 Gbit/s; that it is beyond any rate that a lab could be given by mistake is enough.
