@@ -12,6 +12,8 @@ const SPAN: Duration = Duration::from_millis(20);
 const VOLUME: Bytes = Bytes::kib(128);
 /// The bandwidth is the median of so many measures.
 const MEASURES: usize = 9;
+/// The rate of a link of which nothing is known.
+const USUAL: BytesPerSecond = BytesPerSecond::megabits(1000);
 /// A round of fewer pages says little about what a page costs.
 const TELLING_ROUND: Pages = Pages::new(32);
 
@@ -71,9 +73,15 @@ impl Meter {
 
     /// The round's `pages` have been sent, `total` bytes being on the connection now.
     pub(crate) fn end_round(&mut self, at: Duration, total: Bytes, pages: Pages) {
-        self.sent(total);
+        self.part_sent(at, total, pages);
         self.since = None;
-        let Some(start) = self.round.take() else { return };
+        self.round = None;
+    }
+
+    /// So many of the round's pages have been sent so far, `total` bytes being on the connection.
+    pub(crate) fn part_sent(&mut self, at: Duration, total: Bytes, pages: Pages) {
+        self.sent(total);
+        let Some(start) = self.round else { return };
         if pages >= TELLING_ROUND {
             let bytes = self.sent.saturating_sub(start.sent);
             self.page_bytes = bytes.get() as f64 / pages.get() as f64;
@@ -128,6 +136,19 @@ impl Meter {
     /// The same with nothing on its way before them.
     pub(crate) fn time_alone(&self, pages: Pages) -> Duration {
         self.time(pages, Bytes::ZERO)
+    }
+
+    /// How many pages can be sent in this time, at the rate that is known or assumed.
+    pub(crate) fn pages_in(&self, time: Duration) -> Pages {
+        Pages::new((time.as_secs_f64() / self.slot().as_secs_f64()) as u64)
+    }
+
+    /// What sending one page takes (T), by the rate that is known, or as on a usual link.
+    pub(crate) fn slot(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_nanos(20);
+        let rate = self.bandwidth().filter(|rate| *rate != BytesPerSecond::ZERO).unwrap_or(USUAL);
+        let link = Duration::from_secs_f64(self.page_bytes / rate.get() as f64);
+        link.max(self.page_time).max(SHORTEST)
     }
 
     fn time(&self, pages: Pages, before: Bytes) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use punctual_model::{Policy, Strategy};
+use punctual_model::{Heat, Policy, Strategy};
 use punctual_units::Probability;
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Request {
     pub strategy: Strategy,
     /// With which probability the interruption is to be as short as was asked for.
     pub confidence: Probability,
+    /// What is known of the machine's page writes from before; nothing, if it is of a machine of
+    /// another size.
+    pub heat: Option<Heat>,
     /// What was predicted: for the report.
     pub predicted: Option<Predicted>,
     /// Move the machine even if its interruption will be longer than was asked for: it is stopped
@@ -61,6 +64,7 @@ impl Request {
             policy,
             strategy: policy.strategy(),
             confidence: Probability::saturating(Self::CONFIDENCE),
+            heat: None,
             predicted: None,
             force: false,
         }

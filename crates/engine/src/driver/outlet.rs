@@ -195,15 +195,14 @@ impl Worker {
     fn send(&mut self, batch: &Batch) -> Result<Option<Event>, SendError> {
         let (events, halted) = (&self.events, &self.halted);
         let mut told = Instant::now();
-        let all =
-            self.pages.send(&batch.pages, batch.kind, &mut self.sender, |sender, pages| {
-                if told.elapsed() >= TELL_EVERY {
-                    told = Instant::now();
-                    let sent = sender.sent().total();
-                    let _ = events.send((told, Event::Sending { sent, pages }));
-                }
-                !halted.load(Ordering::SeqCst)
-            })?;
+        let all = self.pages.send(batch, &mut self.sender, |sender, pages| {
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let sent = sender.sent().total();
+                let _ = events.send((told, Event::Sending { sent, pages }));
+            }
+            !halted.load(Ordering::SeqCst)
+        })?;
         Ok(all.then(|| Event::PagesSent { sent: self.sender.sent().total() }))
     }
 }

@@ -14,12 +14,12 @@ use std::time::Instant;
 
 use punctual_guest::{Ram, RamIoError};
 use punctual_link::{LinkError, Sender, probe};
-use punctual_units::{Bytes, BytesPerSecond, PageRange, PageSet, Pages};
+use punctual_units::{Bytes, BytesPerSecond, PageRange, Pages};
 use punctual_wire::pages::{Encoder, FINGERPRINT_KEY_LENGTH, RawPages};
 use thiserror::Error;
 
 use super::pace::Pace;
-use crate::source::BatchKind;
+use crate::source::{Batch, BatchKind};
 
 /// Runs from here on go raw on a fast link.
 const LONG_RUN: Pages = Pages::new(16);
@@ -51,6 +51,8 @@ pub(super) struct PageSender {
     /// How much the encoder may keep.
     budget: Bytes,
     pace: Pace,
+    /// What was sent last: legs of one round follow each other without a pause.
+    last: Option<BatchKind>,
 }
 
 impl PageSender {
@@ -58,26 +60,30 @@ impl PageSender {
         let key: [u8; FINGERPRINT_KEY_LENGTH] = rand::random();
         let layout = ram.layout().clone();
         let budget = Bytes::new(layout.pages().bytes().get() / 1024) + FINGERPRINTS_LEAST;
-        Self { encoder: Encoder::new(layout, key, budget), budget, ram, pace: Pace::new(asked) }
+        let encoder = Encoder::new(layout, key, budget);
+        Self { encoder, budget, ram, pace: Pace::new(asked), last: None }
     }
 
     /// Sends pages until all are sent or `go_on`, told how many have been, says no; whether all
     /// were.
     pub(super) fn send(
         &mut self,
-        pages: &PageSet,
-        kind: BatchKind,
+        &Batch { ref pages, kind, of }: &Batch,
         sender: &mut Sender,
         mut go_on: impl FnMut(&Sender, Pages) -> bool,
     ) -> Result<bool, SendError> {
         let is_final = kind == BatchKind::Final;
         // Where there is room for every page, none has to travel whole a second time.
         if kind == BatchKind::Round(1)
-            && pages.len().get() * FINGERPRINTS_OF_A_PAGE.get() <= self.budget.get()
+            && of.get() * FINGERPRINTS_OF_A_PAGE.get() <= self.budget.get()
         {
             self.encoder.expect_writes(pages);
         }
-        self.pace.begin();
+        let goes_on = !is_final && self.last == Some(kind);
+        self.last = Some(kind);
+        if !goes_on {
+            self.pace.begin();
+        }
         let mut sent = Pages::ZERO;
         let mut short = Vec::new();
         let mut short_pages = Pages::ZERO;

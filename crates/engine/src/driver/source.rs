@@ -159,6 +159,7 @@ impl Driver<'_> {
                 .map(|settled| Event::Settled { direct_io: settled != Settled::NoDirectIo }),
             Effect::PrepareStop => self.machine.prepare_stop().map(|()| Event::StopPrepared),
             Effect::Scan => self.scan(),
+            Effect::ScanAmong(pages) => self.scan_among(&pages),
             Effect::Stop => self.stop(),
             // The end of the state is the answer, and comes from who reads it.
             Effect::SaveDeviceState => match self.machine.save_device_state() {
@@ -195,6 +196,12 @@ impl Driver<'_> {
             Ok(()) => Ok(Event::Scanned { written }),
             Err(error) => Ok(Event::MachineFailed(told(&error))),
         }
+    }
+
+    fn scan_among(&mut self, pages: &PageSet) -> Result<Event, MachineError> {
+        let mut written = PageSet::empty(pages.capacity());
+        self.machine.collect_written_among(pages, &mut written)?;
+        Ok(Event::Scanned { written })
     }
 
     /// Adds pages that the guest gave back (a balloon punches holes, which no tracer sees): it does

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use punctual_units::{PageIndex, PageSet, Pages};
+use punctual_units::{PageIndex, PageRange, PageSet, Pages};
 
 /// What the guest does to its memory.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,20 @@ impl Guest {
     pub(super) fn scan(&mut self) -> PageSet {
         let pages = Pages::new(self.workload.pages);
         self.written.replace(PageSet::empty(pages)).expect("the machine is traced")
+    }
+
+    /// Looks at whole blocks of pages around these, as a tracer looks at stretches.
+    pub(super) fn scan_among(&mut self, pages: &PageSet) -> PageSet {
+        const BLOCK: u64 = 4;
+        let written = self.written.as_mut().expect("the machine is traced");
+        let mut found = PageSet::empty(pages.capacity());
+        for run in pages.ranges() {
+            let end = run.end.0.next_multiple_of(BLOCK).min(pages.capacity().get());
+            found.insert_range(PageRange::new(run.start.0 / BLOCK * BLOCK, end));
+        }
+        found.intersect(written);
+        written.subtract(&found);
+        found
     }
 
     /// When the requests that are in flight now will have ended.

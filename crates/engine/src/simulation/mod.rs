@@ -50,9 +50,13 @@ fn run(setting: Setting) -> Outcome {
 
 #[test]
 fn a_calm_guest_moves_and_the_promise_is_kept() {
-    let outcome = run(setting(CALM));
+    Policy::ALL.into_iter().for_each(a_calm_guest_moves_by);
+}
+
+fn a_calm_guest_moves_by(policy: Policy) {
+    let outcome = run(Setting { policy, ..setting(CALM) });
     let report = outcome.report.clone().unwrap();
-    assert_eq!(report.outcome, Ending::Completed);
+    assert_eq!((report.outcome, report.policy), (Ending::Completed, policy));
     assert!(report.measured.downtime.unwrap() <= ms(30), "{:?}", report.measured);
     assert_eq!(report.measured.downtime.unwrap(), report.measured.phases.sum());
     assert_eq!(report.promise, Some(Promise::Kept));
@@ -113,13 +117,15 @@ fn an_interruption_shorter_than_its_fixed_part_is_refused() {
 fn data_that_arrive_behind_a_scan_are_not_lost() {
     for seed in 1..60 {
         for requests in [1, 8, 64] {
-            let workload = Workload { requests, ..CALM };
-            let mut setting = setting(workload);
-            setting.seed = seed * 7919;
-            setting.downtime = ms(60);
-            let outcome = run(setting);
-            let report = outcome.report.unwrap();
-            assert_eq!(report.outcome, Ending::Completed, "{}", report.reason);
+            for policy in Policy::ALL {
+                let workload = Workload { requests, ..CALM };
+                let mut setting = Setting { policy, ..setting(workload) };
+                setting.seed = seed * 7919;
+                setting.downtime = ms(60);
+                let outcome = run(setting);
+                let report = outcome.report.unwrap();
+                assert_eq!(report.outcome, Ending::Completed, "{policy}: {}", report.reason);
+            }
         }
     }
 }

@@ -109,6 +109,7 @@ impl World {
             Effect::PrepareStop => Event::StopPrepared,
             // A scan is instantaneous; that its result takes time to come is what matters.
             Effect::Scan => Event::Scanned { written: self.guest.scan() },
+            Effect::ScanAmong(pages) => Event::Scanned { written: self.guest.scan_among(&pages) },
             Effect::Stop => {
                 self.guest.running = false;
                 self.stopped_at = self.now;
@@ -125,7 +126,7 @@ impl World {
             }
             Effect::Resume => {
                 assert!(!self.committed, "resumed behind the commit");
-                self.sending = None;
+                self.sending.clear();
                 if !self.guest.running {
                     self.blackout = self.now - self.stopped_at;
                 }
@@ -147,37 +148,44 @@ impl World {
     }
 
     pub(super) fn begin_batch(&mut self, batch: &Batch) {
-        self.sending = Some((batch.pages.iter().collect(), 0));
-        self.schedule(Duration::ZERO, Action::SendChunk);
+        self.sending.push_back((batch.pages.iter().collect(), 0));
+        if self.sending.len() == 1 {
+            self.schedule(Duration::ZERO, Action::SendChunk);
+        }
     }
 
     pub(super) fn send_chunk(&mut self) {
-        let Some((pages, from)) = self.sending.take() else { return };
-        let until = (from + CHUNK).min(pages.len());
-        let content: Vec<_> = pages[from..until]
+        let Some((pages, from)) = self.sending.front_mut() else { return };
+        let until = (*from + CHUNK).min(pages.len());
+        let content: Vec<_> = pages[*from..until]
             .iter()
             .map(|page| (page.0, self.guest.memory[page.0 as usize]))
             .collect();
+        *from = until;
+        let is_last = until == pages.len();
         if !content.is_empty() {
             let length = Bytes::new((PAGE_SIZE.get() + 8) * content.len() as u64);
             self.transmit(Frame::Pages(content), length);
         }
-        if until == pages.len() {
-            self.step_source(source::Event::PagesSent { sent: self.sent });
-            return;
+        if is_last {
+            self.sending.pop_front();
         }
-        self.sending = Some((pages, until));
-        let pages = Pages::new(until as u64);
-        // The socket holds two milliseconds' worth.
-        let ahead = self.link_free.saturating_sub(self.now);
-        self.schedule(ahead.saturating_sub(Duration::from_millis(2)), Action::SendChunk);
-        self.step_source(source::Event::Sending { sent: self.sent, pages });
+        if !self.sending.is_empty() {
+            // The socket holds two milliseconds' worth.
+            let ahead = self.link_free.saturating_sub(self.now);
+            self.schedule(ahead.saturating_sub(Duration::from_millis(2)), Action::SendChunk);
+        }
+        let (sent, pages) = (self.sent, Pages::new(until as u64));
+        self.step_source(match is_last {
+            true => source::Event::PagesSent { sent },
+            false => source::Event::Sending { sent, pages },
+        });
     }
 
     pub(super) fn crash_source(&mut self) {
         if !matches!(self.source, SourceHost::Down) {
             self.source = SourceHost::Down;
-            self.sending = None;
+            self.sending.clear();
             self.lose_link();
             self.schedule(RESTART, Action::SourceRestarts);
         }

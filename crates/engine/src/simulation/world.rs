@@ -1,7 +1,7 @@
 //! Two hosts, a link between them and a clock that only the simulation moves.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageIndex, Pages, Region};
@@ -98,8 +98,8 @@ pub(super) struct World {
     pub(super) arrived: Bytes,
     pub(super) source: SourceHost,
     pub(super) guest: Guest,
-    /// The batch that is being sent, and how far.
-    pub(super) sending: Option<(Vec<PageIndex>, usize)>,
+    /// The batch that is being sent, and how far; and those that wait.
+    pub(super) sending: VecDeque<(Vec<PageIndex>, usize)>,
     pub(super) committed: bool,
     pub(super) under_way: bool,
     pub(super) destination: Option<Box<Destination>>,
@@ -131,7 +131,7 @@ impl World {
             arrived: Bytes::ZERO,
             source: SourceHost::Down,
             guest: Guest::new(setting.workload, setting.seed),
-            sending: None,
+            sending: VecDeque::new(),
             committed: false,
             under_way: true,
             destination: None,

@@ -1,14 +1,15 @@
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, Pages};
+use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
 use punctual_wire::{DestinationMessage, Offer};
 
 use super::event::{Event, Why};
+use super::forecast::Forecast;
 use super::phases::State;
+use super::watch::Watch;
 use crate::course::Course;
 use crate::meter::Meter;
-use crate::remainder::Remainder;
-use crate::rule::{Expected, GiveUp, Outlook, Rule};
+use crate::rule::{Expected, GiveUp, Rule};
 use crate::{Phase, Progress, Request};
 
 /// What is still on its way when a scan begins takes at most this long: the link is not left idle,
@@ -29,19 +30,23 @@ pub(super) struct Context {
     pub(super) meter: Meter,
     pub(super) rule: Rule,
     pub(super) course: Course,
-    /// Pages that the guest lately wrote in a second.
-    pub(super) written_rate: f64,
-    last_scan: Duration,
+    pub(super) watch: Watch,
+    /// What the whole move was last seen to come to.
+    pub(super) forecast: Option<Forecast>,
+    /// The interruption that was expected when the guest was stopped.
+    pub(super) stopping_for: Duration,
 }
 
 impl Context {
-    pub(super) fn new(offer: Offer, request: Request) -> Self {
+    pub(super) fn new(offer: Offer, mut request: Request) -> Self {
+        let rounds = request.strategy.rounds;
         Self {
             meter: Meter::new(offer.bandwidth),
-            rule: Rule::new(offer.downtime, request.within),
+            rule: Rule::new(offer.downtime, request.within, rounds, request.force),
             course: Course::default(),
-            written_rate: 0.0,
-            last_scan: Duration::ZERO,
+            watch: Watch::new(offer.layout.pages(), request.heat.take()),
+            forecast: None,
+            stopping_for: Duration::ZERO,
             offer,
             request,
         }
@@ -49,10 +54,10 @@ impl Context {
 
     /// Whether the interruption asked for is shorter than one without any page would be.
     pub(super) fn too_short(&self) -> Option<Why> {
-        let fixed = self.fixed();
+        let fixed = self.surely_fixed();
         let least = Rule::least(Expected { fixed, copy: ON_ITS_WAY });
         let asked = self.offer.downtime;
-        (least > asked).then_some(Why::TooShort { asked, fixed, least })
+        (least > asked && !self.request.force).then_some(Why::TooShort { asked, fixed, least })
     }
 
     /// Takes note of what is measured in every phase.
@@ -67,19 +72,17 @@ impl Context {
         self.course.sent = self.meter.total_sent();
     }
 
-    /// Takes note of a scan.
-    pub(super) fn scanned(&mut self, at: Duration, written: Pages, dirty: Pages) {
-        let time = at.saturating_sub(self.last_scan).as_secs_f64();
-        if time > 0.0 {
-            self.written_rate = written.get() as f64 / time;
-        }
-        self.last_scan = at;
+    /// All pages have been scanned, which was asked for at `asked`; with what was found, so many
+    /// are `dirty`.
+    pub(super) fn scanned(
+        &mut self,
+        asked: Duration,
+        at: Duration,
+        written: &PageSet,
+        dirty: Pages,
+    ) {
+        let written = self.watch.all(asked, at, written);
         self.course.sample(at, written, dirty);
-    }
-
-    /// Tracing begins: what was written before does not count.
-    pub(super) fn tracing_began(&mut self, at: Duration) {
-        self.last_scan = at;
     }
 
     /// Whether so little is on its way that the round may be taken for arrived.
@@ -90,46 +93,22 @@ impl Context {
         }
     }
 
-    fn fixed(&self) -> Duration {
-        self.request.fixed.sum() + self.request.round_trip
-    }
-
-    /// The interruption that a stop now would make, with so many pages to be sent.
-    pub(super) fn expected(&self, pages: Pages) -> Expected {
-        let until_stopped = self.request.fixed.stop.as_secs_f64();
-        let more = Pages::new((self.written_rate * until_stopped) as u64);
-        Expected { fixed: self.fixed(), copy: self.meter.time_for(pages + more) }
-    }
-
-    pub(super) fn outlook(
-        &self,
-        at: Duration,
-        remainder: &Remainder,
-        dirty_before: Pages,
-    ) -> Outlook {
-        Outlook {
-            at,
-            expected: self.expected(remainder.at_a_stop()),
-            expected_settled: self.expected(remainder.dirty()),
-            dirty: remainder.dirty(),
-            dirty_before,
-            next_round: self.meter.time_alone(remainder.dirty()),
-        }
-    }
-
     pub(super) fn deadline_passed(&self, at: Duration, dirty: Pages) -> Option<GiveUp> {
-        (at > self.request.within).then(|| self.rule.deadline_passed(self.expected(dirty).total()))
+        let late = at > self.request.within && !self.request.force;
+        late.then(|| self.rule.deadline_passed(self.expected(dirty)))
     }
 
     /// How long a guest may be stopped before it is let run on here: five times the interruption
-    /// asked for, at least two seconds, and the time for digests.
+    /// asked for, or the one that was expected if it is longer, at least two seconds, and the time
+    /// for digests.
     fn budget(&self) -> Duration {
         let digests = if self.offer.verify {
             DIGEST_RATE.time_for(self.offer.layout.pages().bytes())
         } else {
             Duration::ZERO
         };
-        (self.offer.downtime * OVERRUN).max(OVERRUN_LEAST) + digests
+        let agreed = self.offer.downtime.max(self.stopping_for);
+        (agreed * OVERRUN).max(OVERRUN_LEAST) + digests
     }
 
     pub(super) fn overrun(&self, at: Duration, since: Duration, phase: Phase) -> Option<Why> {
@@ -154,9 +133,9 @@ impl Context {
             sent: self.course.sent,
             rate,
             round_ends_in: known.then(|| self.meter.time_for(round_left)),
-            downtime_now: known.then(|| self.expected(dirty).total()),
-            ends_in: None,
-            downtime_predicted: None,
+            downtime_now: known.then(|| self.expected(dirty)),
+            ends_in: self.forecast.map(|forecast| forecast.ends.saturating_sub(at)),
+            downtime_predicted: self.forecast.map(|forecast| forecast.downtime),
             downtime_asked: self.offer.downtime,
         }
     }

@@ -1,44 +1,21 @@
-//! The rounds, while the guest runs.
-//!
-//! Nothing is scanned while a round is being sent. A page that a scan finds is dirty until a round
-//! that it was part of has arrived; a round that does not arrive ends the attempt, and with it what
-//! the destination has, so nothing can be lost.
+//! Between two rounds, while the guest runs: what was written is looked for, and it is decided what
+//! comes next.
 
 use std::time::Duration;
 
-use punctual_units::Pages;
-use punctual_wire::SourceMessage;
-
 use super::context::Context;
-use super::event::{Batch, BatchKind, Effect, Event, Why};
+use super::event::{Effect, Event, Why};
 use super::phases::{State, Transition};
+use super::sending::Sending;
 use super::stopped::Stopping;
 use crate::remainder::Remainder;
-use crate::rule::Decision;
-
-/// A round.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Round {
-    pub(super) number: u32,
-    pub(super) pages: Pages,
-}
-
-/// The pages of a round are being sent, or the last of them are on their way.
-#[derive(Debug, Clone)]
-pub(super) struct Sending {
-    pub(super) round: Round,
-    pub(super) remainder: Remainder,
-    stop_prepared: bool,
-    /// Pages of the round that have been sent.
-    sent: Pages,
-    all_sent: bool,
-}
+use crate::rule::{Decision, Stop};
 
 /// A round has arrived; the pages written meanwhile are looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Scanning {
     pub(super) remainder: Remainder,
-    round: Round,
+    since: Duration,
     stop_prepared: bool,
 }
 
@@ -46,6 +23,8 @@ pub(super) struct Scanning {
 #[derive(Debug, Clone)]
 pub(super) struct Readying {
     pub(super) remainder: Remainder,
+    /// There is no time for another round.
+    in_haste: bool,
 }
 
 /// The disk requests in flight are waited for.
@@ -54,93 +33,59 @@ pub(super) struct Settling {
     pub(super) remainder: Remainder,
 }
 
-impl Sending {
-    pub(super) fn begin(
-        context: &mut Context,
-        at: Duration,
-        mut remainder: Remainder,
-        stop_prepared: bool,
-    ) -> Transition {
-        context.course.rounds += 1;
-        context.course.sample(at, Pages::ZERO, remainder.at_a_stop());
-        context.meter.begin_round(at);
-        let number = context.course.rounds;
-        let pages = remainder.take();
-        let round = Round { number, pages: pages.len() };
-        let state = Self { round, remainder, stop_prepared, sent: Pages::ZERO, all_sent: false };
-        let batch = Batch { pages, kind: BatchKind::Round(number) };
-        Transition::To(State::Sending(state), vec![Effect::Send(batch)])
-    }
-
-    /// Pages of the round that are still to be sent.
-    pub(super) fn left(&self) -> Pages {
-        self.round.pages.saturating_sub(self.sent)
-    }
-
-    pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
-        let mut effects = vec![];
-        match event {
-            Event::PagesSent { sent } if !self.all_sent => {
-                (self.all_sent, self.sent) = (true, self.round.pages);
-                context.course.pages_sent += self.round.pages;
-                context.meter.end_round(at, sent, self.round.pages);
-                effects.push(Effect::Say(SourceMessage::RoundEnd { round: self.round.number }));
-            }
-            Event::Sending { pages, .. } => {
-                self.sent = pages;
-                context.course.sample(at, Pages::ZERO, self.left() + self.remainder.at_a_stop());
-            }
-            Event::Heard(punctual_wire::DestinationMessage::Received { .. })
-            | Event::TimePassed => {}
-            other => return State::Sending(self).unexpected(&other),
-        }
-        if self.all_sent && context.arrived() {
-            let Self { round, remainder, stop_prepared, .. } = self;
-            effects.push(Effect::Scan);
-            return Transition::To(
-                State::Scanning(Scanning { remainder, round, stop_prepared }),
-                effects,
-            );
-        }
-        Transition::To(State::Sending(self), effects)
-    }
-}
-
 impl Scanning {
+    /// Looks for what was written, behind `effects`.
+    pub(super) fn begin(
+        at: Duration,
+        remainder: Remainder,
+        stop_prepared: bool,
+        mut effects: Vec<Effect>,
+    ) -> Transition {
+        effects.push(Effect::Scan);
+        Transition::To(State::Scanning(Self { remainder, since: at, stop_prepared }), effects)
+    }
+
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
         let Event::Scanned { written } = event else {
             return State::Scanning(self).unexpected(&event);
         };
         self.remainder.found(&written);
-        context.scanned(at, written.len(), self.remainder.at_a_stop());
-        let outlook = context.outlook(at, &self.remainder, self.round.pages);
-        let decision = context.rule.decide(&outlook);
+        context.scanned(self.since, at, &written, self.remainder.at_a_stop());
+        let decision = context.decide(at, &self.remainder);
         let remainder = self.remainder;
         match decision {
             Decision::GiveUp(reason) => {
-                State::Readying(Readying { remainder }).abort(Why::GaveUp(reason))
+                let state = Readying { remainder, in_haste: false };
+                State::Readying(state).abort(Why::GaveUp(reason))
             }
             Decision::Continue(_) => Sending::begin(context, at, remainder, self.stop_prepared),
-            Decision::Stop(_) | Decision::Settle if !self.stop_prepared => {
-                Transition::To(State::Readying(Readying { remainder }), vec![Effect::PrepareStop])
+            Decision::Stop(stop) if !self.stop_prepared => {
+                Readying::begin(remainder, matches!(stop, Stop::Forced { .. }))
             }
+            Decision::Settle if !self.stop_prepared => Readying::begin(remainder, false),
             Decision::Settle => {
                 Transition::To(State::Settling(Settling { remainder }), vec![Effect::Settle])
             }
-            Decision::Stop(_) => Stopping::begin(at, remainder),
+            Decision::Stop(stop) => Stopping::begin(context, at, remainder, stop),
         }
     }
 }
 
 impl Readying {
+    pub(super) fn begin(remainder: Remainder, in_haste: bool) -> Transition {
+        let state = Self { remainder, in_haste };
+        Transition::To(State::Readying(state), vec![Effect::PrepareStop])
+    }
+
     pub(super) fn step(self, context: &mut Context, at: Duration, event: Event) -> Transition {
-        let remainder = self.remainder;
+        let Self { remainder, in_haste } = self;
         match event {
+            Event::StopPrepared if in_haste => Scanning::begin(at, remainder, true, vec![]),
             Event::StopPrepared if remainder.direct_io() => {
                 Transition::To(State::Settling(Settling { remainder }), vec![Effect::Settle])
             }
             Event::StopPrepared => Sending::begin(context, at, remainder, true),
-            other => State::Readying(Self { remainder }).unexpected(&other),
+            other => State::Readying(Self { remainder, in_haste }).unexpected(&other),
         }
     }
 }

@@ -39,9 +39,10 @@ pub enum Event {
         /// Whether the machine has disks with direct I/O at all.
         direct_io: bool,
     },
-    /// [`Effect::Scan`] is done.
+    /// [`Effect::Scan`] or [`Effect::ScanAmong`] is done. They are answered in their order.
     Scanned {
-        /// The pages written since the scan before.
+        /// The pages found written: each is reported at the first scan behind a write that looks
+        /// at it.
         written: PageSet,
     },
     /// [`Effect::PrepareStop`] is done.
@@ -90,6 +91,9 @@ pub enum Effect {
     PrepareStop,
     /// Find the pages written since the last scan.
     Scan,
+    /// Find those of these pages that were written since a scan last looked at them. What lies
+    /// around them may be reported, too.
+    ScanAmong(PageSet),
     /// Send these pages as they are when they are read.
     Send(Batch),
     /// Stop the guest and quieten its disks.
@@ -104,19 +108,21 @@ pub enum Effect {
     Resume,
 }
 
-/// Pages to be sent.
+/// Pages to be sent. Batches are sent, and answered by [`Event::PagesSent`], in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Which.
     pub pages: PageSet,
     /// What for.
     pub kind: BatchKind,
+    /// How many pages were missing or old when the round began that this is a part of.
+    pub of: Pages,
 }
 
 /// What pages are sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchKind {
-    /// A round while the guest runs, counted from 1.
+    /// A round while the guest runs, counted from 1, or one of the legs of it.
     Round(u32),
     /// The final copy, of a stopped guest: every millisecond is one of the interruption.
     Final,

@@ -27,9 +27,12 @@ mod committed;
 mod context;
 mod copying;
 mod event;
+mod forecast;
 mod phases;
 mod preparing;
+mod sending;
 mod stopped;
+mod watch;
 
 use std::time::Duration;
 

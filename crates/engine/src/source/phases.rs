@@ -5,9 +5,10 @@ use punctual_wire::DestinationMessage;
 
 use super::aborting::Aborting;
 use super::context::Context;
-use super::copying::{Readying, Scanning, Sending, Settling};
+use super::copying::{Readying, Scanning, Settling};
 use super::event::{Effect, Event, Why};
 use super::preparing::{Preparing, Probing};
+use super::sending::Sending;
 use super::stopped::{Committing, Final, HandingOver, Stopping};
 use crate::Phase;
 
@@ -21,7 +22,7 @@ pub(super) enum State {
     Offering { since: Duration },
     Probing(Probing),
     Preparing(Preparing),
-    Sending(Sending),
+    Sending(Box<Sending>),
     Scanning(Scanning),
     Readying(Readying),
     Settling(Settling),
@@ -144,7 +145,7 @@ impl State {
     /// sent included.
     pub(super) fn dirty(&self) -> Pages {
         match self {
-            Self::Sending(state) => state.left() + state.remainder.at_a_stop(),
+            Self::Sending(state) => state.dirty(),
             Self::Scanning(state) => state.remainder.at_a_stop(),
             Self::Readying(state) => state.remainder.at_a_stop(),
             Self::Settling(state) => state.remainder.at_a_stop(),

@@ -6,9 +6,9 @@ use punctual_units::{BytesPerSecond, PageSet};
 use punctual_wire::DestinationMessage;
 
 use super::context::Context;
-use super::copying::Sending;
 use super::event::{Effect, Event, Why};
 use super::phases::{State, Transition};
+use super::sending::Sending;
 use crate::probe::{self, Measured};
 use crate::remainder::Remainder;
 
@@ -101,7 +101,7 @@ impl Preparing {
                 self.tracing = tracing;
             }
             (Event::Traced { populated }, Tracing::Starting) => {
-                context.tracing_began(at);
+                context.watch.begin(at);
                 self.tracing = Tracing::Settling(populated);
                 // Requests that were in flight before the tracer was armed are seen by nobody:
                 // round one must not begin before they have ended.

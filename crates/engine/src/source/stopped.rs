@@ -9,6 +9,7 @@ use super::context::Context;
 use super::event::{Batch, BatchKind, Effect, Event, Why};
 use super::phases::{State, Transition};
 use crate::remainder::Remainder;
+use crate::rule::Stop;
 
 /// The guest is being stopped.
 #[derive(Debug, Clone)]
@@ -56,7 +57,13 @@ pub(super) struct Committing {
 }
 
 impl Stopping {
-    pub(super) fn begin(at: Duration, remainder: Remainder) -> Transition {
+    pub(super) fn begin(
+        context: &mut Context,
+        at: Duration,
+        remainder: Remainder,
+        stop: Stop,
+    ) -> Transition {
+        context.stopping_for = stop.expected().total();
         Transition::To(State::Stopping(Self { since: at, remainder }), vec![Effect::Stop])
     }
 
@@ -123,7 +130,8 @@ impl Final {
 
     fn send(self, context: &mut Context, at: Duration, pages: PageSet) -> Transition {
         context.meter.begin_round(at);
-        let batch = Batch { pages, kind: BatchKind::Final };
+        let of = pages.len();
+        let batch = Batch { pages, kind: BatchKind::Final, of };
         Transition::To(State::Final(self), vec![Effect::Send(batch)])
     }
 

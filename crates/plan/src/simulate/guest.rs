@@ -55,6 +55,15 @@ impl<'a> Guest<'a> {
         self.known = at;
     }
 
+    /// What was written of these pages and not yet reported.
+    pub(super) fn scan_among(&mut self, at: Duration, pages: &PageSet) -> PageSet {
+        self.advance(at);
+        let mut found = self.pending.clone();
+        found.intersect(pages);
+        self.pending.subtract(&found);
+        found
+    }
+
     /// What was written and not yet reported.
     pub(super) fn scan(&mut self, at: Duration) -> PageSet {
         self.advance(at);

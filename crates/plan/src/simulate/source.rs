@@ -77,6 +77,10 @@ impl World<'_> {
                 let pages = Pages::new(written.capacity().get() * thinning);
                 (look(pages), Event::Scanned { written })
             }
+            Effect::ScanAmong(pages) => {
+                let written = self.guest.scan_among(begin, &pages);
+                (look(Pages::new(pages.len().get() * thinning)), Event::Scanned { written })
+            }
             Effect::Stop => {
                 let since = begin + Costs::TO_STOP;
                 self.guest.stop(since);

@@ -1,0 +1,193 @@
+use super::*;
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// What a rule sees that can be put into numbers.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Duration,
+    round: u32,
+    /// How long the copy would take, now and behind another round.
+    copy: Duration,
+    copy_after: Duration,
+    /// What the copy will not exceed.
+    copy_surely: Duration,
+    copy_settled: Duration,
+    next_round: Duration,
+    lull: Option<Duration>,
+}
+
+impl Seen {
+    fn at(at: Duration, copy: Duration) -> Self {
+        Self {
+            at,
+            round: 1,
+            copy,
+            copy_after: copy,
+            copy_surely: copy,
+            copy_settled: copy,
+            next_round: copy,
+            lull: None,
+        }
+    }
+
+    fn decide(self, rule: &mut Rule) -> Decision {
+        let expected = |copy| Expected { fixed: ms(10), copy };
+        let settled = expected(self.copy_settled);
+        rule.decide(&Outlook {
+            at: self.at,
+            round: self.round,
+            now: Outcome { likely: expected(self.copy), surely: expected(self.copy_surely) },
+            settled: match self.copy_settled == self.copy {
+                true => Outcome { likely: settled, surely: expected(self.copy_surely) },
+                false => Outcome { likely: settled, surely: settled },
+            },
+            next_round: self.next_round,
+            copy_after: &|| self.copy_after,
+            lull: &|left| self.lull.filter(|lull| *lull <= left),
+        })
+    }
+}
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn rule() -> Rule {
+    Rule::new(ms(50), WITHIN, Rounds::UntilPromise, false)
+}
+
+fn forced() -> Rule {
+    Rule::new(ms(50), WITHIN, Rounds::UntilPromise, true)
+}
+
+/// Sees the same every second, until it is no longer told to copy on.
+fn every_second(rule: &mut Rule, seen: Seen) -> (Duration, Decision) {
+    for second in 0..100 {
+        let at = Duration::from_secs(second);
+        let decision = Seen { at, ..seen }.decide(rule);
+        if !matches!(decision, Decision::Continue(_)) {
+            return (at, decision);
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn it_stops_when_the_promise_is_met_and_no_round_would_help() {
+    let decision = Seen::at(ms(900), ms(20)).decide(&mut rule());
+    let Decision::Stop(Stop::PromiseMet { expected, asked }) = decision else {
+        panic!("{decision:?}");
+    };
+    assert_eq!((expected.total(), asked), (ms(30), ms(50)));
+}
+
+#[test]
+fn it_goes_on_while_that_makes_the_interruption_shorter_but_not_for_ever() {
+    let mut rule = rule();
+    let seen = Seen { copy_after: ms(2), ..Seen::at(ms(900), ms(20)) };
+    for _ in 0..MOST_EXTRA {
+        let expected = Decision::Continue(Continue::ShrinksFurther { gain: ms(18) });
+        assert_eq!(seen.decide(&mut rule), expected);
+    }
+    let decision = seen.decide(&mut rule);
+    assert!(matches!(decision, Decision::Stop(_)), "{decision:?}");
+}
+
+#[test]
+fn a_gain_that_nobody_would_notice_is_not_worth_a_round_nor_is_one_too_late() {
+    let small = Seen { copy_after: ms(0), ..Seen::at(ms(900), Duration::from_micros(400)) };
+    let late = Seen { copy_after: ms(2), ..Seen::at(WITHIN - ms(80), ms(20)) };
+    for seen in [small, late] {
+        let decision = seen.decide(&mut rule());
+        assert!(matches!(decision, Decision::Stop(_)), "{decision:?}");
+    }
+}
+
+#[test]
+fn the_estimate_must_leave_room_for_what_cannot_be_foreseen() {
+    let decision = Seen::at(ms(900), ms(38)).decide(&mut rule());
+    assert_eq!(decision, Decision::Continue(Continue::NotYet));
+}
+
+#[test]
+fn what_is_likely_is_not_sure_enough() {
+    let seen = Seen { copy_surely: ms(60), ..Seen::at(ms(900), ms(20)) };
+    assert_eq!(seen.decide(&mut rule()), Decision::Continue(Continue::NotYet));
+}
+
+#[test]
+fn requests_in_flight_are_waited_for_when_only_they_are_in_the_way() {
+    let seen = Seen { copy_settled: ms(5), copy_surely: ms(500), ..Seen::at(ms(900), ms(500)) };
+    assert_eq!(seen.decide(&mut rule()), Decision::Settle);
+}
+
+#[test]
+fn it_gives_up_in_time() {
+    let decision = Seen::at(WITHIN, ms(500)).decide(&mut rule());
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::DeadlinePassed { .. })));
+    let decision = Seen::at(ms(30_000), ms(31_000)).decide(&mut rule());
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::TooLittleTime { .. })));
+}
+
+#[test]
+fn it_gives_up_when_nothing_is_gained_and_no_lull_is_foreseen() {
+    let (at, decision) = every_second(&mut rule(), Seen::at(ms(0), ms(500)));
+    let Decision::GiveUp(reason) = decision else { panic!("{decision:?}") };
+    assert!(matches!(reason, GiveUp::CannotConverge { .. }));
+    assert_eq!(at, PATIENCE);
+    let reason = reason.to_string();
+    assert!(reason.contains("510.0 ms, 50.0 ms was asked for"), "{reason}");
+    assert!(reason.contains("no lull is in sight in the 30.0 s that are left"), "{reason}");
+}
+
+#[test]
+fn it_waits_for_a_lull_as_long_as_one_is_foreseen() {
+    let mut rule = rule();
+    let seen = Seen { lull: Some(ms(20_000)), ..Seen::at(ms(0), ms(500)) };
+    let waits = Seen { at: ms(35_000), ..seen };
+    Seen::at(ms(0), ms(500)).decide(&mut rule);
+    let foreseen = Continue::LullForeseen { wait: ms(20_000) };
+    assert_eq!(waits.decide(&mut rule), Decision::Continue(foreseen));
+    // It has not come, and the next one would come too late.
+    let decision = Seen { at: ms(41_000), ..seen }.decide(&mut rule);
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::CannotConverge { .. })), "{decision:?}");
+}
+
+#[test]
+fn a_move_in_any_case_stops_when_nothing_is_gained() {
+    let (at, decision) = every_second(&mut forced(), Seen::at(ms(0), ms(500)));
+    assert_eq!(at, PATIENCE);
+    let Decision::Stop(stop @ Stop::Forced { .. }) = decision else { panic!("{decision:?}") };
+    assert_eq!(stop.expected().total(), ms(510));
+}
+
+#[test]
+fn a_move_in_any_case_stops_before_the_time_is_over() {
+    let decision = Seen::at(WITHIN - ms(1200), ms(500)).decide(&mut forced());
+    assert_eq!(decision, Decision::Continue(Continue::NotYet));
+    let decision = Seen::at(WITHIN - ms(1100), ms(500)).decide(&mut forced());
+    assert!(matches!(decision, Decision::Stop(Stop::Forced { .. })), "{decision:?}");
+    // Even if the time has long been over.
+    let decision = Seen::at(WITHIN * 2, ms(31_000)).decide(&mut forced());
+    assert!(matches!(decision, Decision::Stop(Stop::Forced { .. })), "{decision:?}");
+}
+
+#[test]
+fn a_number_of_rounds_is_kept_whatever_is_left() {
+    let rounds = NonZeroU32::new(3).unwrap();
+    let mut rule = Rule::new(ms(50), WITHIN, Rounds::Exactly(rounds), false);
+    for round in 1..3 {
+        let decision = Seen { round, ..Seen::at(ms(900), ms(1)) }.decide(&mut rule);
+        assert_eq!(decision, Decision::Continue(Continue::NotYet));
+    }
+    assert!(rule.is_last(3) && !rule.is_last(2));
+    let decision = Seen { round: 3, ..Seen::at(ms(900), ms(700)) }.decide(&mut rule);
+    assert!(matches!(decision, Decision::Stop(Stop::RoundsDone { .. })), "{decision:?}");
+}
+
+#[test]
+fn it_does_not_stop_a_guest_that_would_run_again_only_behind_the_deadline() {
+    let decision = Seen::at(WITHIN - ms(10), ms(5)).decide(&mut rule());
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::DeadlinePassed { .. })));
+}
