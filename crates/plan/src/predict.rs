@@ -23,6 +23,9 @@ use crate::replay::{Playback, Replay};
 use crate::simulate::{Costs, Link, Terms, simulate};
 use crate::{Ask, Facts, Forecast, Way};
 
+/// How much of what was watched before a move goes into it.
+const WATCHED: Duration = Duration::from_secs(60);
+
 /// Who carries out independent jobs. The caller may have threads, this crate has none.
 pub trait Workers {
     /// Calls `job` once with each number below `jobs`, in any order, and returns when all are done.
@@ -89,6 +92,7 @@ impl Prospect<'_> {
         let mut writes = Playback::new(self.replay, start, self.facts.writing, number as u64);
         let mut request = self.request(policy);
         request.force = force;
+        request.heat = Some(self.replay.heat(start, WATCHED));
         simulate(self.replay.subject(), &mut writes, &link, &costs, terms, request)
     }
 
