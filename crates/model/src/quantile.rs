@@ -1,79 +1,58 @@
 //! From samples and past errors to numbers that hold as often as they say.
+//!
+//! A quantile of n samples is itself uncertain. The numbers of this module keep their word all the same
+//! (*conformal* prediction): if the next value is exchangeable with the n samples, then it is at most the
+//! sample of rank ⌈(n + 1)·level⌉ with a probability of at least `level`, whatever the distribution.
+//! Source: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world" (2005).
 
-use std::collections::VecDeque;
+mod calibration;
+#[cfg(test)]
+mod tests;
+
+pub use calibration::{Calibration, Forecast, Interval, Outcome};
 
 use punctual_units::Probability;
-use serde::{Deserialize, Serialize};
 
-/// The sample of finite-sample rank ⌈(n+1)·level⌉, the largest where there are too few.
+/// The value that the next one does not exceed with a probability of at least `level`: the sample of rank
+/// ⌈(n + 1)·level⌉. `None` if there are too few samples to say so (fewer than level/(1 − level)).
+///
+/// `sorted` rises.
+///
+/// ```
+/// use punctual_model::quantile;
+/// use punctual_units::Probability;
+///
+/// let downtimes = [11.0, 12.0, 13.0, 17.0];
+/// assert_eq!(quantile::upper(&downtimes, Probability::saturating(0.8)), Some(17.0));
+/// assert_eq!(quantile::upper(&downtimes, Probability::saturating(0.99)), None);
+/// ```
 #[must_use]
 pub fn upper(sorted: &[f64], level: Probability) -> Option<f64> {
-    let rank = ((sorted.len() as f64 + 1.0) * level.get()).ceil() as usize;
-    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+    let rank = rank(sorted.len(), level).max(1);
+    sorted.get(rank - 1).copied()
 }
 
-/// A range of values, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Its lower end.
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
+/// The value below which the next one lies with a probability of at most 1 − `level`: the mirror image of
+/// [`upper`].
+#[must_use]
+pub fn lower(sorted: &[f64], level: Probability) -> Option<f64> {
+    let rank = rank(sorted.len(), level).max(1);
+    sorted.len().checked_sub(rank).map(|at| sorted[at])
 }
 
-/// Past predictions and what really came.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    past: VecDeque<Outcome>,
+/// The quantile of the samples themselves, linear between neighbours; `None` without samples. It describes
+/// what was seen, and promises nothing of what comes. Source: Hyndman and Fan, "Sample quantiles in
+/// statistical packages" (1996), type 7.
+///
+/// `sorted` rises.
+#[must_use]
+pub fn observed(sorted: &[f64], level: Probability) -> Option<f64> {
+    let place = sorted.len().checked_sub(1)? as f64 * level.get();
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
 }
 
-/// A predicted median and what really came.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// What was predicted.
-    pub predicted: f64,
-    /// What was measured.
-    pub actual: f64,
-}
-
-impl Calibration {
-    /// Adds an outcome; the oldest is forgotten where there are too many.
-    pub fn push(&mut self, outcome: Outcome) {
-        if self.past.len() == 256 {
-            self.past.pop_front();
-        }
-        self.past.push_back(outcome);
-    }
-
-    /// How many outcomes are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.past.len()
-    }
-
-    /// Whether nothing is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.past.is_empty()
-    }
-
-    /// The interval that holds the next actual value with probability `level`; `None` without samples.
-    #[must_use]
-    pub fn widen(&self, samples: &[f64], level: Probability) -> Option<Interval> {
-        let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let tail = (1.0 - level.get()) / 2.0;
-        Some(Interval {
-            low: upper(&sorted, Probability::saturating(tail))?,
-            high: upper(&sorted, Probability::saturating(1.0 - tail))?,
-        })
-    }
-
-    /// The value that is not exceeded with probability `level`; `None` without samples.
-    #[must_use]
-    pub fn at_most(&self, samples: &[f64], level: Probability) -> Option<f64> {
-        let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        upper(&sorted, level)
-    }
+/// ⌈(n + 1)·level⌉; a hair above a whole number is that number: the product is rounded.
+fn rank(samples: usize, level: Probability) -> usize {
+    ((samples as f64 + 1.0) * level.get() - 1e-9).ceil() as usize
 }
