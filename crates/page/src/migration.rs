@@ -8,7 +8,7 @@ use punctual_units::PAGE_SIZE;
 
 use crate::chart::{BLUE, Chart, ChartError, GREEN, Mark, ORANGE, Series, Style};
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// What a client of the machine saw around the handover.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +165,7 @@ fn phases(phases: &Phases) -> Markup {
 }
 
 /// A chart under the names of its series.
-fn drawn(chart: &Chart<'_>) -> Result<Markup, ChartError> {
+pub(crate) fn drawn(chart: &Chart<'_>) -> Result<Markup, ChartError> {
     let svg = chart.svg()?;
     Ok(html! {
         ul.legend {
