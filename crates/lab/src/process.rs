@@ -66,6 +66,13 @@ impl ProcessId {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Sends it a signal. Tells whether it is there to be sent one.
+    pub(crate) fn send(self, number: Signal) -> io::Result<bool> {
+        let Some(process) = self.open()? else { return Ok(false) };
+        signal(&process, number)?;
+        Ok(true)
+    }
+
     /// A descriptor that means this process and no later one; `None` if it is gone.
     fn open(self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };

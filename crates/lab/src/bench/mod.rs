@@ -11,6 +11,7 @@
 mod contender;
 pub mod memory;
 mod native;
+pub mod predict;
 mod summary;
 pub mod throughput;
 pub mod tracing;
