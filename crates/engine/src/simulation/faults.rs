@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::guest::Workload;
-use super::world::{Setting, World};
-use super::{CALM, ms, setting};
+use super::guest::{Guest, Workload};
+use super::world::World;
+use super::{CALM, by, ms, setting};
 use crate::report::Policy;
 
 /// Where something can go wrong.
@@ -49,14 +49,14 @@ const KINDS: [FaultKind; 6] = [
 
 /// A small guest, so that a fault at each point takes little time.
 const SMALL: Workload =
-    Workload { pages: 120, writes: 3000, hot: 40, requests: 2, request: Duration::from_millis(2) };
+    Workload { pages: 120, writes: 3000, hot: 40, stray: 200, requests: 2, ..CALM };
 
 #[test]
 fn a_fault_at_every_message_and_every_effect_leaves_one_owner_with_all_content() {
     let mut ended = [0, 0];
     for (kind, policy) in KINDS.into_iter().flat_map(|kind| Policy::ALL.map(|it| (kind, it))) {
         for seed in 1..=3 {
-            let mut setting = Setting { policy, ..setting(SMALL) };
+            let mut setting = by(policy, SMALL);
             (setting.seed, setting.verify) = (seed, seed == 2);
             let points = World::new(setting.clone()).run().points;
             for at in 0..points {
@@ -85,10 +85,17 @@ proptest! {
         at in 0..600_u32,
         kind in proptest::sample::select(KINDS.to_vec()),
         policy in proptest::sample::select(Policy::ALL.to_vec()),
+        (known, force, rounds) in (proptest::bool::ANY, proptest::bool::ANY, 0..4_u32),
     ) {
-        let workload = Workload { pages: 400, writes, hot, requests, request: ms(request) };
-        let mut setting = Setting { policy, ..setting(workload) };
+        let request = ms(request);
+        let workload = Workload { pages: 400, writes, hot, requests, request, ..CALM };
+        let mut setting = by(policy, workload);
         setting.seed = seed;
+        setting.force = force;
+        if let Some(rounds) = std::num::NonZeroU32::new(rounds) {
+            setting.strategy.rounds = punctual_model::Rounds::Exactly(rounds);
+        }
+        setting.heat = known.then(|| Guest::watched(workload, seed ^ 1, ms(300)));
         setting.bandwidth = punctual_units::BytesPerSecond::megabits(megabits);
         setting.latency = Duration::from_micros(latency);
         setting.within = Duration::from_secs(3);

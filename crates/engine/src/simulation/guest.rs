@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use punctual_model::Heat;
 use punctual_units::{PageIndex, PageRange, PageSet, Pages};
 
 /// What the guest does to its memory.
@@ -11,6 +12,10 @@ pub(super) struct Workload {
     /// Writes a second, to random pages of the first `hot`.
     pub(super) writes: u64,
     pub(super) hot: u64,
+    /// Writes a second, to any page.
+    pub(super) stray: u64,
+    /// The guest writes for this long of each second, and then nothing until the next.
+    pub(super) busy: Duration,
     /// Disk requests with direct I/O in flight at any time; each takes `request`.
     pub(super) requests: u64,
     pub(super) request: Duration,
@@ -97,10 +102,15 @@ impl Guest {
         if !self.running {
             return;
         }
-        self.owed += time * self.workload.writes as f64;
+        if Duration::from_nanos(u64::from(to.subsec_nanos())) > self.workload.busy {
+            return;
+        }
+        let Workload { writes, stray, hot, pages, .. } = self.workload;
+        self.owed += time * (writes + stray) as f64;
         while self.owed >= 1.0 {
             self.owed -= 1.0;
-            let page = self.random(self.workload.hot);
+            let is_stray = stray > 0 && self.random(writes + stray) < stray;
+            let page = self.random(if is_stray { pages } else { hot });
             self.memory[page as usize] += 1;
             self.mark(page);
         }
@@ -115,6 +125,21 @@ impl Guest {
     pub(super) fn scan(&mut self) -> PageSet {
         let pages = Pages::new(self.workload.pages);
         self.written.replace(PageSet::empty(pages)).expect("the machine is traced")
+    }
+
+    /// What is known of it after it has been looked at for a while.
+    pub(super) fn watched(workload: Workload, seed: u64, time: Duration) -> Heat {
+        const PERIOD: Duration = Duration::from_millis(20);
+        let mut guest = Self::new(workload, seed);
+        guest.start_tracing();
+        let mut heat = Heat::new(Pages::new(workload.pages));
+        let mut at = Duration::ZERO;
+        while at < time {
+            at += PERIOD;
+            guest.advance(at);
+            heat.record(at, guest.scan().ranges());
+        }
+        heat
     }
 
     /// Looks at whole blocks of pages around these, as a tracer looks at stretches.

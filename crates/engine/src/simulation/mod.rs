@@ -4,6 +4,7 @@
 mod destination_host;
 mod faults;
 mod guest;
+mod policies;
 mod source_host;
 mod world;
 
@@ -18,6 +19,8 @@ const CALM: Workload = Workload {
     pages: 2000,
     writes: 2000,
     hot: 300,
+    stray: 0,
+    busy: Duration::from_secs(1),
     requests: 0,
     request: Duration::from_millis(4),
 };
@@ -37,8 +40,15 @@ fn setting(workload: Workload) -> Setting {
         bandwidth_asked: None,
         seed: 7,
         policy: Policy::PreCopy,
+        strategy: Policy::PreCopy.strategy(),
+        force: false,
+        heat: None,
         fault: None,
     }
+}
+
+fn by(policy: Policy, workload: Workload) -> Setting {
+    Setting { policy, strategy: policy.strategy(), ..setting(workload) }
 }
 
 /// Runs to the end, and checks what must be true of every move.
@@ -54,7 +64,7 @@ fn a_calm_guest_moves_and_the_promise_is_kept() {
 }
 
 fn a_calm_guest_moves_by(policy: Policy) {
-    let outcome = run(Setting { policy, ..setting(CALM) });
+    let outcome = run(by(policy, CALM));
     let report = outcome.report.clone().unwrap();
     assert_eq!((report.outcome, report.policy), (Ending::Completed, policy));
     assert!(report.measured.downtime.unwrap() <= ms(30), "{:?}", report.measured);
@@ -119,7 +129,7 @@ fn data_that_arrive_behind_a_scan_are_not_lost() {
         for requests in [1, 8, 64] {
             for policy in Policy::ALL {
                 let workload = Workload { requests, ..CALM };
-                let mut setting = Setting { policy, ..setting(workload) };
+                let mut setting = by(policy, workload);
                 setting.seed = seed * 7919;
                 setting.downtime = ms(60);
                 let outcome = run(setting);

@@ -8,7 +8,7 @@ use punctual_wire::SourceMessage;
 use super::faults::Point;
 use super::world::{Action, EFFECT, Frame, RESTART, SourceHost, World, digest};
 use crate::report::Report;
-use crate::source::{self, Batch};
+use crate::source::{self, Batch, BatchKind};
 
 /// Pages in one frame.
 const CHUNK: usize = 16;
@@ -148,6 +148,9 @@ impl World {
     }
 
     pub(super) fn begin_batch(&mut self, batch: &Batch) {
+        if batch.kind == BatchKind::Final {
+            self.final_pages += batch.pages.len().get();
+        }
         self.sending.push_back((batch.pages.iter().collect(), 0));
         if self.sending.len() == 1 {
             self.schedule(Duration::ZERO, Action::SendChunk);

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
+use punctual_model::{Heat, Rounds, Strategy};
 use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageIndex, Pages, Region};
 use punctual_wire::{DestinationMessage, MigrationId, Offer, Outcome as Decided, SourceMessage};
 
@@ -30,6 +31,9 @@ pub(super) struct Setting {
     pub(super) bandwidth_asked: Option<BytesPerSecond>,
     pub(super) seed: u64,
     pub(super) policy: Policy,
+    pub(super) strategy: Strategy,
+    pub(super) force: bool,
+    pub(super) heat: Option<Heat>,
     pub(super) fault: Option<Fault>,
 }
 
@@ -39,11 +43,16 @@ pub(super) struct Outcome {
     pub(super) report: Option<Report>,
     pub(super) committed: bool,
     pub(super) points: u32,
+    /// Pages that were sent while the guest was stopped.
+    pub(super) final_pages: u64,
+    /// What was said of the end, and when.
+    pub(super) progress: Vec<(Duration, Duration)>,
     runs_at_source: bool,
     runs_at_destination: bool,
     destination_left: bool,
     excused: bool,
     blackout: Duration,
+    longest: Duration,
     fault: Option<Fault>,
 }
 
@@ -55,7 +64,7 @@ impl Outcome {
             assert_eq!(self.runs_at_source, !self.committed, "{context}");
             assert_eq!(self.runs_at_destination, self.committed, "{context}");
         }
-        assert!(self.blackout < Duration::from_secs(3), "{:?}: {context}", self.blackout);
+        assert!(self.blackout < self.longest, "{:?}: {context}", self.blackout);
         assert!(self.committed || !self.destination_left, "left behind: {context}");
     }
 }
@@ -92,6 +101,9 @@ pub(super) struct World {
     pub(super) actions: HashMap<u64, Action>,
     pub(super) scheduled: u64,
     pub(super) points: u32,
+    pub(super) final_pages: u64,
+    pub(super) watch_progress: bool,
+    progress: Vec<(Duration, Duration)>,
     pub(super) link_up: bool,
     pub(super) link_free: Duration,
     pub(super) sent: Bytes,
@@ -125,6 +137,9 @@ impl World {
             actions: HashMap::new(),
             scheduled: 0,
             points: 0,
+            final_pages: 0,
+            watch_progress: false,
+            progress: vec![],
             link_up: true,
             link_free: Duration::ZERO,
             sent: Bytes::ZERO,
@@ -162,17 +177,29 @@ impl World {
             assert!(!(self.guest.running && self.runs_at_destination), "two owners");
             assert!(!self.runs_at_destination || self.committed, "an owner without a commit");
         }
+        let longest = self.longest_blackout();
         Outcome {
             report: self.report,
             committed: self.committed,
             points: self.points,
+            final_pages: self.final_pages,
+            progress: self.progress,
             runs_at_source: self.guest.running,
             runs_at_destination: self.runs_at_destination,
             destination_left: self.started,
             excused: self.excused,
             blackout: self.blackout,
+            longest,
             fault: self.setting.fault,
         }
+    }
+
+    /// A guest that stays is not kept stopped for longer.
+    fn longest_blackout(&self) -> Duration {
+        let Setting { workload, bandwidth, force, strategy, .. } = &self.setting;
+        let whole = bandwidth.time_for(Pages::new(workload.pages).bytes());
+        let any = *force || matches!(strategy.rounds, Rounds::Exactly(_));
+        Duration::from_secs(3) + if any { whole * 6 } else { Duration::ZERO }
     }
 
     fn offer(&self) -> Offer {
@@ -197,6 +224,9 @@ impl World {
         Request {
             within: self.setting.within,
             round_trip: self.setting.latency * 2,
+            strategy: self.setting.strategy,
+            heat: self.setting.heat.clone(),
+            force: self.setting.force,
             ..Request::new("b", self.setting.policy)
         }
     }
@@ -232,6 +262,12 @@ impl World {
     }
 
     fn tick(&mut self) {
+        if let SourceHost::Holding(holding) = &self.source
+            && self.watch_progress
+        {
+            let ends_in = holding.progress(self.now).ends_in;
+            self.progress.extend(ends_in.map(|ends_in| (self.now, ends_in)));
+        }
         let source = !matches!(self.source, SourceHost::Down);
         if source || self.destination.is_some() {
             self.schedule(Duration::from_millis(5), Action::Tick);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_model::lull::{self, Lull};
-use punctual_model::{Order, Rounds, Spread, hold_back, order};
+use punctual_model::{HoldBack, Order, Rounds, Spread, hold_back, order};
 use punctual_units::{PageSet, Pages, Probability};
 
 use super::context::Context;
@@ -161,7 +161,7 @@ impl Context {
     /// Looks at the end of the move, now and then: `sending` of the dirty pages are being sent.
     pub(super) fn forecast(&mut self, at: Duration, remainder: &Remainder, sending: Pages) {
         let fresh = |forecast: Forecast| at < forecast.made + FORECAST_EVERY;
-        if !self.forecast.is_some_and(fresh) {
+        if self.meter.bandwidth().is_some() && !self.forecast.is_some_and(fresh) {
             self.forecast = Some(self.look_ahead(at, remainder.at_a_stop(), sending));
         }
     }
@@ -170,7 +170,9 @@ impl Context {
     /// taken from the heat at two points, and follows a power of the time between them.
     fn look_ahead(&self, at: Duration, dirty: Pages, sending: Pages) -> Forecast {
         const APART: f64 = 8.0;
-        let heat = self.watch.heat();
+        let (heat, strategy) = (self.watch.heat(), self.request.strategy);
+        // Without rounds there is one that sends all.
+        let sending = if strategy.rounds == Rounds::None { dirty.max(sending) } else { sending };
         let written_in = |time: Duration| heat.expect_written_all(time).mean.max(1e-9);
         let first = self.meter.time_for(sending);
         let (long, short) = (written_in(first), written_in(first.div_f64(APART)));
@@ -180,8 +182,9 @@ impl Context {
         };
         let time = |pages: f64| self.meter.time_alone(Pages::new(pages.ceil() as u64));
         let allowed = self.rule.allowed(self.likely_fixed());
-        let held = dirty.saturating_sub(sending).get() as f64;
-        let (mut ends, mut left) = (at + first, held + long);
+        let beside = dirty.saturating_sub(sending).get() as f64;
+        let held = if strategy.hold_back == HoldBack::Nothing { 0.0 } else { beside };
+        let (mut ends, mut left) = (at + first, beside + long);
         for _ in 0..FORESEEABLE {
             let round = time((left - held).max(0.0));
             let next = held + written(round);

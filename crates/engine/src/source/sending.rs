@@ -148,6 +148,7 @@ impl Sending {
             (Event::Sending { pages, .. }, looking) => {
                 (self.looking, self.sent_of_batch) = (looking, pages);
                 context.course.sample(at, Pages::ZERO, self.dirty());
+                context.forecast(at, &self.remainder, self.left());
                 vec![]
             }
             (Event::TimePassed | Event::Heard(DestinationMessage::Received { .. }), looking) => {
@@ -181,7 +182,6 @@ impl Sending {
         let effect = self.batch(leg);
         if all {
             context.scanned(since, at, written, self.remainder.at_a_stop());
-            context.forecast(at, &self.remainder, self.left());
             self.put_in_order(context, at);
         } else {
             context.watch.some(written);

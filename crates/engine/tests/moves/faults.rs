@@ -100,6 +100,7 @@ fn a_machine_that_does_not_do_as_asked_stays_or_is_discarded() {
     let at_source = [
         Call::StartTracing,
         Call::CollectWritten,
+        Call::CollectWrittenAmong,
         Call::Settle,
         Call::PrepareStop,
         Call::Stop,

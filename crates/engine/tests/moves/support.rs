@@ -45,7 +45,7 @@ pub(crate) fn request() -> Request {
     Request {
         within: Duration::from_secs(60),
         round_trip: Duration::from_millis(1),
-        ..Request::new("b", Policy::PreCopy)
+        ..Request::new("b", Policy::HeldBack)
     }
 }
 
