@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use punctual_lab::bench::Contender;
-use punctual_units::{Bytes, BytesPerSecond, parse};
+use punctual_units::{Bytes, BytesPerSecond, Probability, parse};
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -64,7 +64,9 @@ pub(crate) enum Command {
     Stop(Machine),
     /// Move a running machine to another host
     Migrate(Migrate),
-    /// Cancel the migration of a machine, which runs on where it is
+    /// Record which pages a machine writes, or show what was recorded
+    Trace(Trace),
+    /// Cancel the migration of a machine, which runs on where it is, or end its recording
     Cancel(Machine),
     /// Follow all migrations of the host as they go on
     Watch,
@@ -162,6 +164,48 @@ pub(crate) struct Migrate {
     /// Only check, and show the command line at the destination
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Without a subcommand page writes are recorded. A machine that is called `show` is named after
+/// `--`: `punctual trace -- show`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Trace {
+    #[command(subcommand)]
+    pub(crate) other: Option<TraceCommand>,
+    #[command(flatten)]
+    pub(crate) record: Record,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TraceCommand {
+    /// Show working set, rate of writing, heat and cost of a trace
+    Show(ShowTrace),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// The machine; one that is called `show` after `--`
+    #[arg(required = true)]
+    pub(crate) name: Option<String>,
+    /// For how long; Ctrl-C ends it early and keeps what there is
+    #[arg(long = "for", default_value = "30s", value_name = "TIME", value_parser = time)]
+    pub(crate) length: Duration,
+    /// The share of the guest's work that it may take
+    #[arg(long, default_value = "2%", value_name = "SHARE", value_parser = share)]
+    pub(crate) cost: Probability,
+    /// Where the trace is written; the daemon keeps the last one of each machine in any case
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowTrace {
+    /// The trace
+    pub(crate) file: PathBuf,
+    /// Write a page too: a map of pages over time, the working set, the distribution of π
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -341,6 +385,18 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A share above zero, as `2%` or `0.02`.
+fn share(text: &str) -> Result<Probability, String> {
+    let number = match text.strip_suffix('%') {
+        Some(percent) => percent.trim_end().parse().map(|percent: f64| percent / 100.0),
+        None => text.parse(),
+    };
+    let share = number.ok().and_then(Probability::new).filter(|share| *share > Probability::ZERO);
+    share.ok_or_else(|| {
+        format!("`{text}` is no share: write more than 0% and at most 100%, such as 2%")
+    })
+}
+
 fn peer(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, address)| {
         !name.is_empty() && address.rsplit_once(':').is_some_and(|(_, port)| is_port(port))
@@ -389,6 +445,33 @@ mod tests {
         assert_eq!(migrate.within, Duration::from_secs(60));
         assert_eq!(migrate.bandwidth, None);
         assert!(!migrate.dry_run && !migrate.verify);
+    }
+
+    #[test]
+    fn a_machine_is_traced_or_a_trace_shown() {
+        let said = |arguments: &[&str]| {
+            let all = ["punctual", "trace"].into_iter().chain(arguments.iter().copied());
+            match Arguments::try_parse_from(all) {
+                Ok(Arguments { command: Command::Trace(trace), .. }) => Ok(trace),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let record = said(&["web"]).unwrap();
+        assert!(record.other.is_none());
+        assert_eq!(record.record.name.as_deref(), Some("web"));
+        assert_eq!(record.record.length, Duration::from_secs(30));
+        assert_eq!(record.record.cost, Probability::saturating(0.02));
+        let show = said(&["show", "web.trace"]).unwrap();
+        assert!(matches!(show.other, Some(TraceCommand::Show(_))));
+        assert!(show.record.name.is_none());
+        // The rare machine of that name.
+        let named = said(&["--for", "3s", "--", "show"]).unwrap();
+        assert_eq!(named.record.name.as_deref(), Some("show"));
+        assert!(said(&[]).unwrap_err().contains("<NAME>"));
+        for wrong in ["0", "0%", "101%", "some"] {
+            assert!(said(&["web", "--cost", wrong]).unwrap_err().contains("such as 2%"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod daemon;
 mod failure;
 mod output;
 mod progress;
+mod trace_output;
 
 use std::process::ExitCode;
 

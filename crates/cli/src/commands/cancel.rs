@@ -2,16 +2,24 @@
 
 use std::process::ExitCode;
 
+use punctual_host::api::MachineState;
+
 use crate::arguments::Global;
 use crate::failure::{Exit, Failure};
 use crate::{daemon, output};
 
-/// Asks for the end and waits for it: the migration may be past the point where it could be.
+/// Asks for the end and waits for it: the migration may be past the point where it could be. A
+/// recording ends at any moment.
 pub(super) async fn run(global: &Global, name: &str) -> Result<ExitCode, Failure> {
     let client = daemon::client(global)?;
-    let Some(id) = client.machine(name).await?.summary.migration else {
+    let summary = client.machine(name).await?.summary;
+    if summary.state == MachineState::Traced {
+        client.end_recording(name).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(id) = summary.migration else {
         return Err(Failure::refused(
-            format!("machine `{name}`: no migration is under way"),
+            format!("machine `{name}`: no migration is under way, nor a recording"),
             "`punctual watch` shows those that are",
         ));
     };

@@ -13,6 +13,7 @@ mod migrate;
 mod run;
 mod show;
 mod stop;
+pub(crate) mod trace;
 mod watch;
 
 use std::future::Future;
@@ -32,6 +33,7 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::Stop(said) => ask(stop::run(&global, &said.name)),
         Command::Migrate(said) => ask(migrate::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
+        Command::Trace(said) => trace::run(&global, said),
         Command::Watch => ask(watch::run(&global)),
         Command::Lab(said) => lab::run(&global, said),
         Command::Demo(said) => demo::run(&global, said),
