@@ -1,3 +1,4 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::count::{Count, codes_per_ms};
@@ -24,8 +25,8 @@ pub(super) struct Clock {
     exposure: f64,
     /// The sum of the squares of all weights.
     squares: f64,
-    /// By code of the count, in steps of [`SHARED`].
-    rates: Vec<Rate>,
+    /// By code of the count, in steps of [`SHARED`]; made when it is first asked for.
+    rates: OnceLock<Vec<Rate>>,
 }
 
 /// The intervals of one octave of lengths.
@@ -63,7 +64,7 @@ impl Clock {
             lengths: [Lengths::default(); OCTAVES],
             exposure: 0.0,
             squares: 0.0,
-            rates: vec![Rate::new(0.0, 0.0); usize::from(u16::MAX) / SHARED + 1],
+            rates: OnceLock::new(),
         }
     }
 
@@ -79,7 +80,7 @@ impl Clock {
         self.lengths[octave].seconds += interval.as_secs_f64();
         self.squares = self.squares * decay * decay + 1.0;
         self.exposure = self.lengths.iter().map(|lengths| lengths.seconds).sum();
-        self.tabulate();
+        self.rates.take();
         decay
     }
 
@@ -95,12 +96,16 @@ impl Clock {
 
     /// The rate of a page with this count.
     pub(super) fn rate(&self, count: Count) -> Rate {
-        self.rates[usize::from(count.code()) / SHARED]
+        self.rates.get_or_init(|| self.tabulate())[usize::from(count.code()) / SHARED]
     }
 
-    /// Fills the table: λ = C/ΣwL for small counts, where hardly an interval had two writes; the
+    /// The table: λ = C/ΣwL for small counts, where hardly an interval had two writes; the
     /// inverse of G above; and the highest rate that can be vouched for where no rate explains the count.
-    fn tabulate(&mut self) {
+    fn tabulate(&self) -> Vec<Rate> {
+        let mut rates = vec![Rate::new(0.0, 0.0); usize::from(u16::MAX) / SHARED + 1];
+        if self.exposure <= 0.0 {
+            return rates;
+        }
         let lengths: Vec<_> =
             self.lengths.iter().copied().filter(|lengths| lengths.weight > 0.0).collect();
         let intervals: f64 = lengths.iter().map(|lengths| lengths.weight).sum();
@@ -111,7 +116,7 @@ impl Clock {
         let unbiased = 1.0 - self.squares / (2.0 * intervals * intervals);
         let longest = lengths.iter().map(|l| l.seconds / l.weight).fold(0.0, f64::max);
         let (mut below, mut above) = (Point::default(), at(1e-3 / longest));
-        for (index, entry) in self.rates.iter_mut().enumerate() {
+        for (index, entry) in rates.iter_mut().enumerate() {
             let middle = (index * SHARED + SHARED / 2) as u16;
             let count = Count::from_code(middle).get().min(intervals) * unbiased;
             while above.count < count && above.rate < 1e7 {
@@ -123,7 +128,8 @@ impl Clock {
                 _ => Rate::new(below.towards(above, count), below.seconds),
             };
         }
-        self.rates[0] = Rate::new(0.0, self.exposure);
+        rates[0] = Rate::new(0.0, self.exposure);
+        rates
     }
 }
 

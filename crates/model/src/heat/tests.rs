@@ -141,6 +141,21 @@ fn recency_is_known_apart_from_frequency() {
 }
 
 #[test]
+fn a_page_written_once_is_forgotten_in_the_end_and_never_makes_nonsense() {
+    let mut heat = Heat::new(Pages::new(2));
+    heat.record(Duration::from_millis(50), [PageRange::new(0, 1)]);
+    let mut before = heat.rate(PageIndex(0));
+    for hours in 1..6 {
+        heat.record(Duration::from_secs(3600 * hours), []);
+        let rate = heat.rate(PageIndex(0));
+        assert!(rate >= 0.0 && rate < before.max(1e-9), "{hours} h: {rate} after {before}");
+        before = rate;
+    }
+    let spread = heat.expect_written_all(Duration::from_secs(1));
+    assert!(spread.mean >= 0.0 && spread.mean < 0.01 && spread.variance.is_finite(), "{spread:?}");
+}
+
+#[test]
 fn what_was_never_written_may_be_as_the_last_newcomers_were() {
     // A hundred new pages a second: as many are expected in the next one.
     let mut heat = Heat::new(Pages::new(100_000));
