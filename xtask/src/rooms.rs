@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that only compute. They may lean on each other and on crates that do no I/O.
-const PURE: [&str; 6] = ["units", "wire", "guest-protocol", "model", "trace", "plan"];
+const PURE: [&str; 7] = ["units", "wire", "guest-protocol", "model", "trace", "plan", "protocol"];
 
 /// What would give a pure crate a clock, a thread, a socket or a system call.
 const IMPURE: [&str; 9] =
@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guest", &["units"]),
     ("engine", &["units", "wire", "model", "guest", "link"]),
     ("plan", &["units", "wire", "model", "trace", "engine"]),
+    ("protocol", &["units", "wire", "model", "engine"]),
     ("host", &["units", "wire", "model", "trace", "guest", "link", "engine", "plan"]),
     ("page", &["units", "model", "trace", "engine", "plan"]),
     ("images", &["guest-protocol"]),

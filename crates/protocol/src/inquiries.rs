@@ -1,0 +1,103 @@
+//! Questions about attempts, each on a connection of its own.
+
+use crate::cores::{Answer, Input};
+use crate::model::Model;
+use crate::rules::Deviation;
+use crate::tasks::{Task, Written};
+use crate::world::{Asking, Inquiry, Role, Standing, Thread, World};
+
+impl Model {
+    /// What a source answers; mirrors `punctual_host::arrivals`, `Host::outcome`, and
+    /// `punctual_engine::journal::outcome`.
+    pub(crate) fn outcome(&self, world: &World, attempt: u8) -> Answer {
+        let asked = &world.attempts[usize::from(attempt)];
+        let host = &world.hosts[usize::from(asked.from)];
+        if asked.committed == Written::Yes && !asked.forgotten {
+            return Answer::Committed;
+        }
+        let leaves = |thread: &Thread| thread.role == Role::Leaving && thread.attempt == attempt;
+        let by_thread =
+            host.threads.iter().any(leaves) && !self.rules.have(Deviation::AnswersTooEarly);
+        let by_record = match host.record {
+            Some(Standing::Undecided(undecided)) => undecided == attempt,
+            Some(Standing::Leaving(leaving)) => {
+                leaving == attempt
+                    && !self.rules.have(Deviation::UndecidedOnlyByItsRecord)
+                    && !self.rules.have(Deviation::AnswersTooEarly)
+            }
+            _ => false,
+        };
+        if by_thread || by_record { Answer::Undecided } else { Answer::Aborted }
+    }
+
+    /// A source hears a question and answers it; mirrors `punctual_host::arrivals::hear`.
+    pub(crate) fn serve(&self, world: &mut World, attempt: u8, stray: bool) {
+        let answer = self.outcome(world, attempt);
+        let asked = world.attempt(attempt);
+        let source = asked.from;
+        if stray {
+            asked.stray = false;
+        } else {
+            asked.inquiry = Inquiry::Answered(answer);
+        }
+        if answer != Answer::Committed {
+            return;
+        }
+        let twice = self.rules.have(Deviation::ClearsTwice);
+        let host = world.host(source);
+        match host.record {
+            Some(Standing::Departed(departed)) if departed == attempt => {
+                if !twice {
+                    host.record = Some(Standing::Ending);
+                }
+                let todo = vec![Task::Remove, Task::RemoveRecord];
+                host.threads.push(Thread::of(Role::Clearing, attempt, todo));
+            }
+            Some(Standing::Leaving(leaving))
+                if leaving == attempt && !self.rules.have(Deviation::RemindersComeTooEarly) =>
+            {
+                host.answered |= 1 << attempt;
+            }
+            _ => {}
+        }
+    }
+
+    /// A thread asks; nobody answers where the source is down.
+    pub(crate) fn ask(&self, world: &mut World, host: u8, thread: usize) {
+        let attempt = world.thread(host, thread).attempt;
+        world.thread(host, thread).asking = Asking::Waiting;
+        let source = world.attempt(attempt).from;
+        let heard = world.serves(source);
+        world.attempt(attempt).inquiry = if heard { Inquiry::Asked } else { Inquiry::Lost };
+    }
+
+    /// A thread takes the answer, or learns that there is none.
+    pub(crate) fn answered(&mut self, world: &mut World, host: u8, thread: usize) {
+        let attempt = world.thread(host, thread).attempt;
+        let inquiry = std::mem::replace(&mut world.attempt(attempt).inquiry, Inquiry::Idle);
+        let answer = match inquiry {
+            Inquiry::Answered(answer) => Some(answer),
+            _ => None,
+        };
+        let asker = world.thread(host, thread);
+        asker.asking = Asking::No;
+        match (asker.role, answer) {
+            (Role::Arriving, _) => self.feed(world, host, thread, Input::Answered(answer)),
+            (Role::Reminding, Some(_)) => asker.todo.clear(),
+            // As `punctual_host::recovery::ask`.
+            (_, Some(Answer::Committed)) => {
+                let resident = Task::Stand(Standing::Resident);
+                asker.todo = vec![Task::Recover, resident, Task::RecordRunning];
+            }
+            (_, Some(Answer::Aborted)) => asker.todo = super::recovery::give_up(),
+            (_, Some(Answer::Undecided) | None) => {}
+        }
+    }
+
+    /// An inquiry comes to nothing, though the question may still come some time.
+    pub(crate) fn lose_inquiry(&self, world: &mut World, attempt: u8) {
+        let asked = world.attempt(attempt);
+        asked.stray |= asked.inquiry == Inquiry::Asked;
+        asked.inquiry = Inquiry::Lost;
+    }
+}

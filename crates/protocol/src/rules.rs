@@ -1,0 +1,111 @@
+//! How much may go wrong in a search, and by which rules the hosts play.
+
+use std::fmt;
+
+/// How much may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    /// How many attempts may begin, one after the other, from whichever host has the machine.
+    pub attempts: u8,
+    /// How many things may go wrong in all: crashes, cuts, lost and repeated messages, delays,
+    /// failed writes and effects.
+    pub faults: u8,
+    /// How many times the operator may cancel.
+    pub cancels: u8,
+}
+
+/// Where the hosts depart from the sound protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Deviation {
+    /// The source says `commit`, then records it.
+    CommitIsSaidFirst,
+    /// The destination lets the guest run when it is ready for it.
+    RunsWhenReady,
+    /// The source lets its guest run on when it cannot tell whether the commit is on record.
+    ResumesWhenUnknown,
+    /// A source that is started again lets run on what it had committed.
+    RecoveryIgnoresTheCommit,
+    /// A destination that has asked for the commit and lost the link discards.
+    DiscardsWhenUnsure,
+    /// A destination that is started again discards what it may have asked for.
+    RecoveryDiscardsWhatWasAskedFor,
+    /// The source answers `aborted` while the attempt is under way.
+    AnswersTooEarly,
+    /// The destination says `prepared` without having recorded that it may ask for the commit.
+    AskingIsNotRecorded,
+
+    /// As coded: that an attempt is undecided is known only by the machine's record, which may not
+    /// have been written either.
+    UndecidedOnlyByItsRecord,
+    /// As coded: two inquiries about a machine that has left may both remove it, the later one by
+    /// its name alone.
+    ClearsTwice,
+    /// As coded: who is to tell the source that its machine runs does not outlive his daemon.
+    RemindersDieWithTheDaemon,
+    /// As coded: an inquiry that comes while the source still waits for `running` clears nothing,
+    /// though nobody asks again.
+    RemindersComeTooEarly,
+    /// As coded: a source whose log was tidied answers `aborted` about a machine that runs, and a
+    /// destination that has no record of running discards it.
+    DiscardsWhatRuns,
+    /// As coded: the log may be tidied of an attempt that a machine's record still names.
+    TidiesWhatIsNamed,
+}
+
+/// A set of deviations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rules(u16);
+
+impl Rules {
+    /// The sound protocol.
+    pub const SOUND: Self = Self(0);
+
+    /// What the hosts do at present: the sound protocol but for the deviations that are named in
+    /// `docs/protocol.md`, "Known limits".
+    #[must_use]
+    pub fn as_coded() -> Self {
+        Deviation::CODED.into_iter().fold(Self::SOUND, Self::with)
+    }
+
+    /// These rules with one deviation more.
+    #[must_use]
+    pub fn with(self, deviation: Deviation) -> Self {
+        Self(self.0 | 1 << deviation as u16)
+    }
+
+    /// Whether the hosts depart so.
+    #[must_use]
+    pub fn have(self, deviation: Deviation) -> bool {
+        self.0 & 1 << deviation as u16 != 0
+    }
+}
+
+impl Deviation {
+    /// Mistakes that nobody made; the search must find each.
+    pub const MISTAKES: [Self; 8] = [
+        Self::CommitIsSaidFirst,
+        Self::RunsWhenReady,
+        Self::ResumesWhenUnknown,
+        Self::RecoveryIgnoresTheCommit,
+        Self::DiscardsWhenUnsure,
+        Self::RecoveryDiscardsWhatWasAskedFor,
+        Self::AnswersTooEarly,
+        Self::AskingIsNotRecorded,
+    ];
+
+    /// What the code does at present.
+    pub const CODED: [Self; 6] = [
+        Self::UndecidedOnlyByItsRecord,
+        Self::ClearsTwice,
+        Self::RemindersDieWithTheDaemon,
+        Self::RemindersComeTooEarly,
+        Self::DiscardsWhatRuns,
+        Self::TidiesWhatIsNamed,
+    ];
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

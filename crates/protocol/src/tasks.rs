@@ -1,0 +1,236 @@
+//! What a daemon's thread does, one task at a time, so that it may be killed between any two.
+
+use crate::cores::{Input, MessageId};
+use crate::model::Model;
+use crate::properties::Breach;
+use crate::rules::Deviation;
+use crate::world::{Asking, Copy, CopyState, Role, Standing, Thread, World};
+
+/// Whether something is in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Written {
+    No,
+    Yes,
+    /// The write failed; the daemon that reads the log next decides.
+    Unknown,
+}
+
+/// A task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// Effects of the engine's state machines.
+    Say(MessageId),
+    RecordCommit,
+    RecordAccepted,
+    RecordAsked,
+    RecordRunning,
+    RecordDiscarded,
+    /// Done at once and answered so.
+    Work(Input),
+    /// Done by another thread and answered so.
+    Later(Input),
+    Stop,
+    ResumeHere,
+    ResumeThere,
+    Admit,
+    Start,
+    Load,
+    Discard,
+    Inquire,
+    /// What hosts do besides. Nothing answers to it.
+    NoteEnded,
+    Close,
+    Stand(Standing),
+    /// Behind a commit of which it was not heard whether the machine runs.
+    LetGo,
+    AtHome,
+    Forget,
+    Remove,
+    RemoveRecord,
+    Recover,
+    Remind,
+    Ask,
+}
+
+/// How a task goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Done,
+    /// It fails, and what it was to write is not there.
+    Fails,
+    /// It fails, and nobody can tell whether what it was to write is there.
+    Uncertain,
+}
+
+impl Task {
+    /// How else than well it may go.
+    pub(crate) fn failures(self) -> &'static [How] {
+        match self {
+            Self::RecordCommit
+            | Self::RecordAccepted
+            | Self::RecordAsked
+            | Self::RecordRunning
+            | Self::RecordDiscarded => &[How::Fails, How::Uncertain],
+            Self::Stop
+            | Self::ResumeThere
+            | Self::Admit
+            | Self::Start
+            | Self::Load
+            | Self::Work(Input::Traced)
+            | Self::Stand(_)
+            | Self::LetGo
+            | Self::AtHome
+            | Self::Forget
+            | Self::RemoveRecord => &[How::Fails],
+            _ => &[],
+        }
+    }
+}
+
+impl Model {
+    /// Does a task of a thread, which is no longer in its list.
+    pub(crate) fn carry_out(
+        &mut self,
+        world: &mut World,
+        host: u8,
+        thread: usize,
+        task: Task,
+        how: How,
+    ) {
+        let Thread { attempt, role, .. } = *world.thread(host, thread);
+        let done = how == How::Done;
+        let answer = match task {
+            Task::Say(message) => return self.say(world, host, attempt, message),
+            Task::RecordCommit
+            | Task::RecordAccepted
+            | Task::RecordAsked
+            | Task::RecordRunning
+            | Task::RecordDiscarded => Input::Recorded(record(world, host, attempt, task, how)),
+            Task::Work(Input::Traced) | Task::Start | Task::Load if !done => Input::Failed,
+            Task::Work(input) => input,
+            Task::Later(input) => {
+                // Pages and device state go over the link.
+                world.send(host, attempt, None);
+                return world.thread(host, thread).later.push(input);
+            }
+            Task::Stop => {
+                // One that did not answer in time may have stopped.
+                if let Some(copy) = &mut world.host(host).copy {
+                    copy.state = CopyState::Stopped;
+                }
+                if done { Input::Stopped } else { Input::Failed }
+            }
+            Task::ResumeHere => {
+                world.let_run(host);
+                Input::Resumed
+            }
+            Task::ResumeThere if !done => Input::Failed,
+            Task::ResumeThere => {
+                if world.attempt(attempt).committed != Written::Yes {
+                    world.breach(Breach::RunsUncommitted);
+                }
+                world.let_run(host);
+                Input::Resumed
+            }
+            Task::Admit => admit(world, host, attempt, done),
+            Task::Start if world.host(host).copy.is_some() => Input::Failed,
+            Task::Start => {
+                let copy = Copy { state: CopyState::Incoming, fresh: false };
+                world.host(host).copy = Some(copy);
+                Input::Started
+            }
+            Task::Load => {
+                let fresh = world.attempt(attempt).handed_over == Some(true);
+                world.host(host).copy = Some(Copy { state: CopyState::Loaded, fresh });
+                Input::Loaded
+            }
+            Task::Discard => {
+                world.remove(host);
+                Input::Discarded
+            }
+            Task::Inquire => return world.thread(host, thread).asking = Asking::Due,
+            Task::Stand(_) | Task::AtHome | Task::Forget | Task::RemoveRecord if !done => {
+                // Recovery goes no further; anyone else logs it and goes on.
+                if role == Role::Recovering {
+                    world.thread(host, thread).todo.clear();
+                }
+                return;
+            }
+            _ => return self.attend(world, host, thread, task, done),
+        };
+        let thread = world.thread(host, thread);
+        // Behind the end of a state machine nobody waits for answers.
+        if thread.core.is_some() {
+            thread.answers.push(answer);
+        }
+    }
+
+    /// What a host does besides driving a state machine.
+    fn attend(&self, world: &mut World, host: u8, thread: usize, task: Task, done: bool) {
+        let attempt = world.thread(host, thread).attempt;
+        let arriving = world.host(host).record == Some(Standing::Arriving(attempt));
+        match task {
+            Task::NoteEnded => world.attempt(attempt).ended = true,
+            Task::Close => world.close(host, attempt),
+            Task::Stand(standing) => world.host(host).record = Some(standing),
+            Task::LetGo => {
+                let answered = world.host(host).answered & 1 << attempt != 0;
+                if answered && !self.rules.have(Deviation::RemindersComeTooEarly) {
+                    world.thread(host, thread).todo.extend([Task::Remove, Task::RemoveRecord]);
+                } else if done {
+                    world.host(host).record = Some(Standing::Departed(attempt));
+                }
+            }
+            Task::AtHome if arriving => world.host(host).record = Some(Standing::Resident),
+            Task::Forget if arriving => world.host(host).record = None,
+            Task::Remove => world.remove(host),
+            Task::RemoveRecord => world.host(host).record = None,
+            Task::Recover => world.let_run(host),
+            Task::Remind => {
+                let reminder = Thread::of(Role::Reminding, attempt, vec![Task::Ask]);
+                world.host(host).threads.push(reminder);
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&self, world: &mut World, host: u8, attempt: u8, message: MessageId) {
+        if self.cores.hands_over(message) {
+            let fresh = world.host(host).copy.is_some_and(Copy::is_whole);
+            world.attempt(attempt).handed_over = Some(fresh);
+        }
+        world.send(host, attempt, Some(message));
+    }
+}
+
+/// Adds a record to a host's log; mirrors `punctual_host::journal::log::Log::append`.
+fn record(world: &mut World, host: u8, attempt: u8, task: Task, how: How) -> Written {
+    if world.host(host).uncertain {
+        return Written::Unknown;
+    }
+    let written = match how {
+        How::Done => Written::Yes,
+        How::Fails => Written::No,
+        How::Uncertain => Written::Unknown,
+    };
+    world.host(host).uncertain = written == Written::Unknown;
+    let attempt = world.attempt(attempt);
+    match task {
+        Task::RecordCommit => attempt.committed = written,
+        Task::RecordAsked => attempt.asked = written,
+        Task::RecordRunning => attempt.running = written,
+        Task::RecordDiscarded => attempt.discarded = written,
+        _ => {}
+    }
+    written
+}
+
+/// Mirrors `punctual_host::arrivals::admit`.
+fn admit(world: &mut World, host: u8, attempt: u8, written: bool) -> Input {
+    let host = world.host(host);
+    if host.record.is_some() || !written {
+        return Input::NotAdmitted;
+    }
+    host.record = Some(Standing::Arriving(attempt));
+    Input::Admitted
+}

@@ -1,0 +1,302 @@
+//! What the search says of the protocol, of what is known to be wrong, and of mistakes made on
+//! purpose. `cargo test -p punctual-protocol -- --nocapture` shows the ways to them.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::cores::Input;
+use crate::properties::{Breach, Violation};
+use crate::step::{Cost, What};
+use crate::tasks::{How, Task};
+use crate::world::Standing;
+use crate::{Bounds, Deviation, Model, Rules, Search, search};
+
+fn look(attempts: u8, faults: u8, cancels: u8, rules: Rules) -> Search {
+    let bounds = Bounds { attempts, faults, cancels };
+    let found = search(&mut Model::new(bounds, rules));
+    println!(
+        "{bounds:?}: {} worlds, {} steps, depth {}, {} settled",
+        found.worlds, found.steps, found.depth, found.settled
+    );
+    found
+}
+
+/// Nothing is wrong within these bounds, and there was something to see.
+fn is_sound(attempts: u8, faults: u8, cancels: u8, at_least: usize) {
+    let found = look(attempts, faults, cancels, Rules::SOUND);
+    if let Some((violation, trace)) = &found.violation {
+        panic!("{violation}:\n{trace}");
+    }
+    assert!(found.worlds > at_least, "only {} worlds were seen", found.worlds);
+    assert!(found.settled > 10 && found.engine_states > 50, "{found:?}");
+}
+
+#[test]
+fn one_attempt_with_three_faults_and_a_cancel_ends_with_one_owner() {
+    is_sound(1, 3, 1, 50_000);
+}
+
+#[test]
+fn two_attempts_with_a_fault_and_a_cancel_end_with_one_owner() {
+    is_sound(2, 1, 1, 150_000);
+}
+
+#[test]
+fn two_attempts_with_two_faults_end_with_one_owner() {
+    is_sound(2, 2, 0, 400_000);
+}
+
+/// A deviation, and what the search is to find: with how many attempts, how few faults, what, and
+/// which steps in this order on the way there.
+struct Expected {
+    deviation: Deviation,
+    attempts: u8,
+    faults: u8,
+    violation: Violation,
+    way: &'static [&'static str],
+}
+
+fn is_found(expected: &Expected) {
+    let Expected { deviation, attempts, faults, violation, way } = expected;
+    for fewer in 0..*faults {
+        let found = look(1, fewer, 0, Rules::SOUND.with(*deviation)).violation;
+        let same = found.is_some_and(|(what, _)| what == *violation);
+        assert!(!same, "{deviation} shows with {fewer} faults");
+    }
+    let found = look(*attempts, *faults, 0, Rules::SOUND.with(*deviation));
+    let (what, trace) = found.violation.unwrap_or_else(|| panic!("{deviation} was not noticed"));
+    println!("{deviation}: {what}:\n{trace}");
+    assert_eq!(what, *violation, "{deviation}:\n{trace}");
+    let mut steps = trace.0.iter();
+    for wanted in *way {
+        assert!(steps.any(|step| step[2..] == **wanted), "{deviation}: no `{wanted}`:\n{trace}");
+    }
+}
+
+#[test]
+fn mistakes_are_found() {
+    let only_copy = Violation::Never(Breach::RemovesTheOnlyCopy);
+    let old = Violation::Never(Breach::RunsWhatIsOld);
+    let expected = [
+        Expected {
+            deviation: Deviation::CommitIsSaidFirst,
+            attempts: 1,
+            faults: 0,
+            violation: Violation::Never(Breach::RunsUncommitted),
+            way: &["a1 says Commit", "b1 hears Commit", "b1 lets the guest run"],
+        },
+        Expected {
+            deviation: Deviation::RunsWhenReady,
+            attempts: 1,
+            faults: 1,
+            violation: old,
+            way: &["a1 lets the guest run", "b1 loads the device state", "b1 lets the guest run"],
+        },
+        Expected {
+            deviation: Deviation::ResumesWhenUnknown,
+            attempts: 1,
+            faults: 2,
+            violation: only_copy,
+            way: &[
+                "a1 cannot tell whether it did: records the commit",
+                "a1 lets the guest run",
+                "a  daemon is killed",
+                "a1 removes what it has of the machine",
+            ],
+        },
+        Expected {
+            deviation: Deviation::RecoveryIgnoresTheCommit,
+            attempts: 1,
+            faults: 1,
+            violation: old,
+            way: &["a1 records the commit", "a  daemon is killed", "a1 lets the guest run"],
+        },
+        Expected {
+            deviation: Deviation::DiscardsWhenUnsure,
+            attempts: 1,
+            faults: 1,
+            violation: only_copy,
+            way: &["b1 says Ready", "a1 records the commit", "b1 finds the link lost"],
+        },
+        Expected {
+            deviation: Deviation::RecoveryDiscardsWhatWasAskedFor,
+            attempts: 1,
+            faults: 1,
+            violation: Violation::NeverSettles,
+            way: &["a1 records the commit", "b  daemon is killed", "b1 records Discarded"],
+        },
+        Expected {
+            deviation: Deviation::AnswersTooEarly,
+            attempts: 1,
+            faults: 1,
+            violation: only_copy,
+            way: &["a1 answers an inquiry: Aborted", "b1 removes what it has of the machine"],
+        },
+        Expected {
+            deviation: Deviation::AskingIsNotRecorded,
+            attempts: 1,
+            faults: 1,
+            violation: Violation::NeverSettles,
+            way: &["a1 records the commit", "b  daemon is killed", "b1 records Discarded"],
+        },
+    ];
+    assert!(expected.iter().map(|one| one.deviation).eq(Deviation::MISTAKES));
+    expected.iter().for_each(is_found);
+}
+
+/// What `docs/protocol.md` tells under "Known limits". What is mended in the code leaves
+/// [`Deviation::CODED`], and this list.
+#[test]
+fn what_is_known_to_be_wrong_is_found() {
+    let expected = [
+        Expected {
+            deviation: Deviation::UndecidedOnlyByItsRecord,
+            attempts: 1,
+            faults: 2,
+            violation: Violation::Never(Breach::RemovesTheOnlyCopy),
+            way: &[
+                "a1 cannot tell whether it did: records the commit",
+                "a1 fails to: notes the machine as undecided",
+                "a1 answers an inquiry: Aborted",
+                "a1 removes what it has of the machine",
+                "b1 removes what it has of the machine",
+            ],
+        },
+        Expected {
+            deviation: Deviation::ClearsTwice,
+            attempts: 1,
+            faults: 2,
+            violation: Violation::NeverSettles,
+            way: &["a1 answers an inquiry: Committed", "a1 fails to: removes the machine's record"],
+        },
+        Expected {
+            deviation: Deviation::ClearsTwice,
+            attempts: 2,
+            faults: 2,
+            violation: Violation::Never(Breach::RunsWhatIsNotThere),
+            way: &[
+                "a1 answers an inquiry: Committed",
+                "a1 answers an inquiry: Committed",
+                "a2 starts its process",
+                "a1 removes what it has of the machine",
+                "a2 lets the guest run",
+            ],
+        },
+        Expected {
+            deviation: Deviation::RemindersDieWithTheDaemon,
+            attempts: 1,
+            faults: 1,
+            violation: Violation::NeverSettles,
+            way: &[
+                "b  daemon is killed",
+                "b  daemon is started",
+                "b1 notes the machine as at home",
+            ],
+        },
+        Expected {
+            deviation: Deviation::RemindersComeTooEarly,
+            attempts: 1,
+            faults: 1,
+            violation: Violation::NeverSettles,
+            way: &[
+                "a1 answers an inquiry: Committed",
+                "a1 keeps what is left, or removes it if it has been asked",
+            ],
+        },
+        Expected {
+            deviation: Deviation::DiscardsWhatRuns,
+            attempts: 1,
+            faults: 2,
+            violation: Violation::Never(Breach::RemovesTheOnlyCopy),
+            way: &[
+                "b1 says Running",
+                "a1 removes what it has of the machine",
+                "b  daemon is killed",
+                "a1 log is tidied of the attempt",
+                "b1 is answered: Aborted",
+                "b1 removes what it has of the machine",
+            ],
+        },
+        Expected {
+            deviation: Deviation::TidiesWhatIsNamed,
+            attempts: 1,
+            faults: 2,
+            violation: Violation::Never(Breach::RunsWhatIsOld),
+            way: &[
+                "a1 notes the end of the attempt",
+                "a  daemon is killed",
+                "a1 log is tidied of the attempt",
+                "a1 lets the guest run",
+            ],
+        },
+    ];
+    let mut deviations: Vec<_> = expected.iter().map(|one| one.deviation).collect();
+    deviations.dedup();
+    assert_eq!(deviations, Deviation::CODED);
+    expected.iter().for_each(is_found);
+}
+
+#[test]
+fn a_move_that_nothing_disturbs_ends_at_the_destination() {
+    let mut model = Model::new(Bounds { attempts: 1, faults: 0, cancels: 0 }, Rules::SOUND);
+    let mut open = vec![model.first()];
+    let mut seen = HashSet::new();
+    let mut settled = 0;
+    while let Some(world) = open.pop() {
+        if world.is_settled() && world.attempts.len() == 1 {
+            assert_eq!(world.hosts[1].record, Some(Standing::Resident));
+            settled += 1;
+        }
+        let next = model.next(&world).into_iter().map(|(_, next)| next);
+        open.extend(next.filter(|next| seen.insert(next.clone())));
+    }
+    assert!(settled > 0);
+}
+
+#[test]
+fn whatever_can_go_wrong_does() {
+    let mut model = Model::new(Bounds { attempts: 1, faults: 2, cancels: 1 }, Rules::SOUND);
+    let mut open = vec![model.first()];
+    let mut seen = HashSet::new();
+    let mut kinds = BTreeSet::new();
+    while let Some(world) = open.pop() {
+        for (step, next) in model.next(&world) {
+            let kind = match step.what {
+                What::Crashes => "crash",
+                What::IsCut => "cut",
+                What::InquiryLost => "inquiry lost",
+                What::Forgets => "log tidied",
+                What::Takes(Input::Late) => "delay",
+                What::Takes(Input::Heard(_)) if step.cost == Cost::Fault => "repetition",
+                What::Takes(Input::Cancelled) => "cancel",
+                What::Does(Task::RecordCommit, How::Fails) => "commit not written",
+                What::Does(Task::RecordCommit, How::Uncertain) => "commit perhaps written",
+                What::Does(_, How::Uncertain) => "perhaps written",
+                What::Does(Task::Stand(_), How::Fails) => "record not written",
+                What::Does(Task::Start | Task::Load, How::Fails) => "machine failed",
+                _ => "nothing",
+            };
+            kinds.insert((kind, step.host));
+            if seen.insert(next.clone()) {
+                open.push(next);
+            }
+        }
+    }
+    for (kind, hosts) in [
+        ("crash", &[0_u8, 1][..]),
+        ("cut", &[0, 1]),
+        ("inquiry lost", &[1]),
+        ("log tidied", &[0]),
+        ("delay", &[0, 1]),
+        ("repetition", &[0, 1]),
+        ("cancel", &[0]),
+        ("commit not written", &[0]),
+        ("commit perhaps written", &[0]),
+        ("perhaps written", &[1]),
+        ("record not written", &[0]),
+        ("machine failed", &[1]),
+    ] {
+        for host in hosts {
+            assert!(kinds.contains(&(kind, *host)), "no {kind} at {host}: {kinds:?}");
+        }
+    }
+}
