@@ -90,3 +90,12 @@ fn a_minute_of_random_writes_takes_few_megabytes() {
     assert!(file.len() < 3_000_000, "{} bytes", file.len());
     assert_eq!(Trace::decode(&file), Ok(trace));
 }
+
+/// Version 1 as it was first written. A file that has been kept must be readable as long as its
+/// version is; a change of the format is a new version. It is not compared with what is written
+/// now, which LZ4 may pack otherwise.
+#[test]
+fn the_golden_file_is_read() {
+    let golden = include_bytes!("golden.trace");
+    assert_eq!(Trace::decode(golden), Ok(sample()));
+}
