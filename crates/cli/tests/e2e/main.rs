@@ -21,6 +21,7 @@ mod endings;
 mod refusals;
 mod skip;
 mod stage;
+mod streaming;
 mod told;
 mod unable;
 mod watched;
