@@ -63,7 +63,7 @@ fn measure(text: &str, workload: &Synthetic) {
         bandwidth: None,
     };
     println!("{text}, at {}", facts.bandwidth);
-    for most in [Pages::new(1 << 22), Pages::new(1 << 18)] {
+    for most in [Pages::new(1 << 18), Pages::new(1 << 15)] {
         let begin = Instant::now();
         let replay = Replay::new(&trace, most);
         let ready = begin.elapsed();

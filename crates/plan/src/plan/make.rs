@@ -7,18 +7,24 @@ use punctual_trace::Trace;
 use punctual_units::{Bytes, BytesPerSecond, Pages};
 
 use super::{Basis, Choice, Forecast, Plan, Reachable, Way, other_ways};
-use crate::predict::{Alone, Prospect, Workers};
+use crate::predict::{Alone, Prospect, Workers, expected};
 use crate::replay::Replay;
 use crate::{Ask, Facts};
 
-/// So many moves are simulated of each way ...
-const SAMPLES: usize = 16;
-/// ... and so many where only a bandwidth is sought.
-const FEW: usize = 6;
-/// Of a machine with more pages that matter only a part is simulated.
-const MOST_PAGES: Pages = Pages::new(1 << 18);
-/// The same where only a bandwidth is sought.
-const FEW_PAGES: Pages = Pages::new(1 << 16);
+/// So many moves are simulated of each way, ...
+const SAMPLES: usize = 8;
+/// ... of the one that takes the longest to simulate, ...
+const SAMPLES_CONTINUOUS: usize = 4;
+/// ... and where only a bandwidth is sought.
+const FEW: usize = 4;
+/// Of a machine with more pages that matter only a part is simulated: at least so many ...
+const LEAST_PAGES: u64 = 1 << 15;
+/// ... and at most these, ...
+const MOST_PAGES: u64 = 1 << 18;
+/// ... so that at least this number makes up the interruption that is asked for.
+const TELLING: f64 = 32.0;
+/// Where only a bandwidth is sought, of the pages simulated this part is enough.
+const COARSER: u64 = 2;
 /// Whole moves that differ by less than this share take as long as each other.
 const AS_LONG: f64 = 0.03;
 /// A bandwidth is sought to this share of it.
@@ -40,14 +46,15 @@ pub fn plan(trace: &Trace, facts: &Facts, ask: &Ask) -> Plan {
 /// The same with the simulated moves carried out by `workers`.
 #[must_use]
 pub fn plan_with(trace: &Trace, facts: &Facts, ask: &Ask, workers: &dyn Workers) -> Plan {
-    let replay = Replay::new(trace, MOST_PAGES);
+    let most = pages(trace, facts, ask);
+    let replay = Replay::new(trace, most);
     let prospect = Prospect { replay: &replay, facts, ask };
     let mut ways: Vec<_> =
-        Policy::ALL.map(|policy| prospect.forecast(policy, SAMPLES, workers)).into();
+        Policy::ALL.map(|policy| prospect.forecast(policy, samples(policy), workers)).into();
     ways.push(other_ways::stop_and_copy(&prospect, SAMPLES));
     ways.push(other_ways::restart(&prospect));
     let taken = taken(&ways, ask);
-    let coarse = Replay::new(trace, FEW_PAGES);
+    let coarse = Replay::new(trace, Pages::new(most.get() / COARSER));
     let search = Search { replay: &coarse, facts, ask, workers };
     let best = taken.or_else(|| nearest(&ways)).and_then(|forecast| forecast.way.policy());
     let cheapest_bandwidth = best.and_then(|policy| search.cheapest(policy, taken.is_some()));
@@ -65,6 +72,23 @@ pub fn plan_with(trace: &Trace, facts: &Facts, ask: &Ask, workers: &dyn Workers)
         cheapest_bandwidth,
         choice,
     }
+}
+
+/// How many samples there are of a policy.
+fn samples(policy: Policy) -> usize {
+    if policy == Policy::Continuous { SAMPLES_CONTINUOUS } else { SAMPLES }
+}
+
+/// How many pages are simulated: few cost little, but too few cannot tell a short interruption from
+/// none.
+fn pages(trace: &Trace, facts: &Facts, ask: &Ask) -> Pages {
+    let about = trace.about();
+    let fixed = expected(&facts.fixed, ask.confidence).0.sum() + facts.round_trip;
+    let copy = ask.downtime.saturating_sub(fixed).max(Duration::from_millis(1));
+    let rate = ask.bandwidth.map_or(facts.bandwidth, |asked| asked.min(facts.bandwidth));
+    let left = rate.bytes_in(copy).get() as f64 / about.content.again.max(64.0);
+    let most = about.populated.len().get() as f64 * TELLING / left;
+    Pages::new((most as u64).clamp(LEAST_PAGES, MOST_PAGES))
 }
 
 fn basis(trace: &Trace, prospect: &Prospect<'_>) -> Basis {

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use punctual_units::{PageIndex, PageSet};
 
-use super::{Replay, Run};
+use super::rates::Rates;
+use super::{Interval, Replay, Run};
 use crate::chance;
 use crate::simulate::Writes;
 
@@ -81,19 +82,23 @@ impl<'a> Playback<'a> {
             return;
         }
         let seed = chance::mix(self.seed ^ (u64::from(at.pass) << 32 | at.interval as u64));
-        let length =
-            self.replay.intervals[at.interval].end - self.replay.intervals[at.interval].begin;
-        let moments = Moments { seed, from, until, length: length.as_secs_f64() };
+        let mut moments = self.moments(at.interval, seed, from, until);
         for Run { start, end } in found {
             for page in *start..*end {
                 let seen = self.replay.rates.seen()[page as usize];
-                if !whole && !moments.has(page, || self.replay.rates.rate(seen)) {
+                if !whole && !moments.has(page, seen) {
                     continue;
                 }
                 let page = if again && seen == 1 { self.other(seed, page) } else { page };
                 written.insert(PageIndex(u64::from(page)));
             }
         }
+    }
+
+    fn moments(&self, interval: usize, seed: u64, from: f64, until: f64) -> Moments<'a> {
+        let Interval { begin, end, .. } = self.replay.intervals[interval];
+        let length = (end - begin).as_secs_f64();
+        Moments { rates: &self.replay.rates, seed, from, until, length, more: vec![] }
     }
 
     /// The page that one seen once is this time.
@@ -125,27 +130,41 @@ impl Writes for Playback<'_> {
 }
 
 /// When in an interval its pages are written: from a share of it to another.
-struct Moments {
+struct Moments<'a> {
+    rates: &'a Rates,
     seed: u64,
     from: f64,
     until: f64,
     /// Of the whole interval, in seconds.
     length: f64,
+    /// By the number of sightings: how likely a page is written in this part beside its one moment.
+    more: Vec<Option<f64>>,
 }
 
-impl Moments {
-    /// Whether a page that is written at `rate` (in writes a second) and was found written in the
-    /// interval is written in this part of it.
-    fn has(&self, page: u32, rate: impl Fn() -> f64) -> bool {
+impl Moments<'_> {
+    /// Whether a page that was found written in the interval is written in this part of it.
+    fn has(&mut self, page: u32, seen: u16) -> bool {
         let seed = self.seed ^ u64::from(page).wrapping_mul(0xa24b_aed4_963e_e407);
         let moment = chance::unit(seed);
         if (self.from..self.until).contains(&moment) {
             return true;
         }
+        chance::unit(seed.rotate_left(17) ^ self.from.to_bits()) < self.probability(seen)
+    }
+
+    fn probability(&mut self, seen: u16) -> f64 {
+        let index = usize::from(seen);
+        if self.more.len() <= index {
+            self.more.resize(index + 1, None);
+        }
+        if let Some(probability) = self.more[index] {
+            return probability;
+        }
         // Of the writes that a page found written has on average, one has been placed.
-        let mean = rate() * self.length;
+        let mean = self.rates.rate(seen) * self.length;
         let more = if mean < 1e-3 { mean / 2.0 } else { mean / -(-mean).exp_m1() - 1.0 };
         let probability = -(-more * (self.until - self.from)).exp_m1();
-        chance::unit(seed.rotate_left(17) ^ self.from.to_bits()) < probability
+        self.more[index] = Some(probability);
+        probability
     }
 }

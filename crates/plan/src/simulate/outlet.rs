@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use punctual_engine::source::Batch;
 use punctual_trace::Content;
-use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet, Pages};
+use punctual_units::{Bytes, PAGE_SIZE, PageSet, Pages};
 use punctual_wire::{HEADER_LENGTH, SourceMessage};
 
 use super::{Costs, Link};
@@ -15,7 +15,9 @@ const PACKED_AT_ONCE: u64 = 256;
 /// Runs from here on go raw on a fast link.
 const LONG_RUN: u64 = 16;
 /// The limit of a frame's payload.
-const FRAME: u64 = 256 << 10;
+const FRAME: f64 = 262_144.0;
+/// Fewer pages than this are not a part of their own, however few are simulated.
+const LEAST_AT_ONCE: u64 = 16;
 
 /// What the sending thread is told.
 #[derive(Debug)]
@@ -29,21 +31,16 @@ pub(super) enum Job {
 /// Pages that are being sent.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) batch: Batch,
-    /// The page from which on none has been sent.
-    from: PageIndex,
+    pages: Pages,
     pub(super) sent: Pages,
+    mix: Mix,
     /// When it was last told how many.
     pub(super) told: Duration,
 }
 
 impl Sending {
-    pub(super) fn begin(batch: Batch, at: Duration) -> Self {
-        Self { batch, from: PageIndex(0), sent: Pages::ZERO, told: at }
-    }
-
     pub(super) fn is_done(&self) -> bool {
-        self.sent >= self.batch.pages.len()
+        self.sent >= self.pages
     }
 }
 
@@ -108,64 +105,70 @@ impl Outlet {
         self.link_free + self.link.latency
     }
 
+    /// Begins to send pages.
+    pub(super) fn begin(&mut self, pages: &PageSet, now: Duration) {
+        let mut fresh = pages.clone();
+        fresh.subtract(&self.held);
+        let raw = if self.link.rate >= Costs::RAW_FROM { self.long_runs(pages) } else { (0, 0) };
+        let mix = Mix::new(pages.len(), fresh.len(), raw);
+        self.held.union(&fresh);
+        self.sending = Some(Sending { pages: pages.len(), sent: Pages::ZERO, mix, told: now });
+    }
+
+    /// How many long runs there are, and how many pages in them.
+    fn long_runs(&self, pages: &PageSet) -> (u64, u64) {
+        let lengths = pages.ranges().map(|run| run.len().get());
+        let long = lengths.filter(|length| length * self.thinning >= LONG_RUN);
+        long.fold((0, 0), |(runs, pages), length| (runs + 1, pages + length))
+    }
+
     /// Sends the next part of the pages at hand; `None` if none is left.
     pub(super) fn part(&mut self, now: Duration) -> Option<Part> {
         let sending = self.sending.as_mut().filter(|sending| !sending.is_done())?;
-        let most = (PACKED_AT_ONCE / self.thinning).max(16);
-        let mut cost = Cost::default();
-        let capacity = sending.batch.pages.capacity().get();
-        let mut taken = 0;
-        for run in sending.batch.pages.ranges_in(PageRange::new(sending.from.0, capacity)) {
-            let (now, _) = run.split_at(Pages::new(most - taken));
-            let held: u64 = self.held.ranges_in(now).map(|run| run.len().get()).sum();
-            let raw =
-                self.link.rate >= Costs::RAW_FROM && run.len().get() * self.thinning >= LONG_RUN;
-            cost.add(raw, now.len().get() - held, held);
-            self.held.insert_range(now);
-            taken += now.len().get();
-            sending.from = now.end;
-            if taken == most {
-                break;
-            }
-        }
-        sending.sent += Pages::new(taken);
-        let (bytes, time) = cost.total(&self.content, &self.costs);
+        let most = Pages::new((PACKED_AT_ONCE / self.thinning).max(LEAST_AT_ONCE));
+        let pages = most.min(sending.pages - sending.sent);
+        sending.sent += pages;
+        let (bytes, time) = sending.mix.cost(pages, &self.content, &self.costs);
         let ready = now + time.mul_f64(self.thinning as f64);
-        let arrives = self.depart(ready, bytes);
+        // A part of a thinned machine stands for several frames, of which the first is ready early.
+        let at_once = PACKED_AT_ONCE as f64 / (pages.get() * self.thinning) as f64;
+        let first = now + (ready - now).mul_f64(at_once.min(1.0));
+        let arrives = self.depart(first, bytes);
+        self.link_free = self.link_free.max(ready);
+        let arrives = arrives.max(ready + self.link.latency);
         let queued = self.link.rate.time_for(self.link.queue);
         Some(Part { bytes, arrives, free: ready.max(self.link_free.saturating_sub(queued)) })
     }
 }
 
-/// Pages of one part, by how they are sent.
-#[derive(Debug, Default)]
-struct Cost {
-    /// Packed and raw, each the pages that were not there before and those that were.
-    packed: (u64, u64),
-    raw: (u64, u64),
-    raw_runs: u64,
+/// What a page of a batch costs on average, by how many of them are sent for the first time and how
+/// many go raw. That they lie in one batch in some order is left out.
+#[derive(Debug, Clone, Copy)]
+struct Mix {
+    /// Shares of the pages.
+    fresh: f64,
+    raw: f64,
+    /// Long runs for each page.
+    raw_runs: f64,
 }
 
-impl Cost {
-    fn add(&mut self, raw: bool, fresh: u64, held: u64) {
-        let kind = if raw { &mut self.raw } else { &mut self.packed };
-        kind.0 += fresh;
-        kind.1 += held;
-        self.raw_runs += u64::from(raw);
+impl Mix {
+    fn new(pages: Pages, fresh: Pages, (raw_runs, raw): (u64, u64)) -> Self {
+        let share = |count: u64| count as f64 / pages.get().max(1) as f64;
+        Self { fresh: share(fresh.get()), raw: share(raw), raw_runs: share(raw_runs) }
     }
 
-    fn total(&self, content: &Content, costs: &Costs) -> (Bytes, Duration) {
-        let zero = content.zero.get();
-        let [fresh, again] = [self.packed.0 as f64, self.packed.1 as f64];
-        let raw = self.raw.0 as f64 * (1.0 - zero) + self.raw.1 as f64;
-        let packed = fresh * (1.0 - zero) * content.first + again * content.again;
-        let frames = (packed / FRAME as f64).ceil() + self.raw_runs as f64 * 2.0;
+    fn cost(&self, pages: Pages, content: &Content, costs: &Costs) -> (Bytes, Duration) {
+        let pages = pages.get() as f64;
+        let zero = pages * self.fresh * content.zero.get();
+        let (first, again) = (pages * self.fresh - zero, pages * (1.0 - self.fresh));
+        let packed = (1.0 - self.raw) * (first * content.first + again * content.again);
+        let raw = self.raw * (first + again);
+        let frames = (packed / FRAME).ceil() + 2.0 * pages * self.raw_runs;
         let bytes = packed + raw * PAGE_SIZE.get() as f64 + frames * HEADER_LENGTH as f64;
-        let zeros = (fresh + self.raw.0 as f64) * zero;
-        let time = costs.first.mul_f64(fresh * (1.0 - zero))
-            + costs.again.mul_f64(again)
-            + costs.zero.mul_f64(zeros)
-            + costs.raw.mul_f64(raw);
+        let packing = costs.first.mul_f64(first) + costs.again.mul_f64(again);
+        let time =
+            packing.mul_f64(1.0 - self.raw) + costs.raw.mul_f64(raw) + costs.zero.mul_f64(zero);
         (Bytes::new(bytes.round() as u64), time)
     }
 }

@@ -7,7 +7,7 @@ use punctual_units::{Bytes, BytesPerSecond, Pages};
 use punctual_wire::{HEADER_LENGTH, SourceMessage, encode};
 
 use super::Costs;
-use super::outlet::{Job, Sending};
+use super::outlet::Job;
 use super::world::{Action, SourceSide, World};
 
 /// How often it is told how much has been sent.
@@ -142,7 +142,7 @@ impl World<'_> {
                     );
                 }
                 Some(Job::Pages(batch)) => {
-                    self.outlet.sending = Some(Sending::begin(batch, self.now));
+                    self.outlet.begin(&batch.pages, self.now);
                     self.send_part();
                 }
             }
