@@ -11,6 +11,7 @@ use punctual_host::api::{TraceEvent, TraceRequest, TraceSummary};
 use punctual_host::client::{Client, Events};
 use punctual_trace::Trace;
 use punctual_units::Probability;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Global, Record, ShowTrace, Trace as Said, TraceCommand};
 use crate::failure::Failure;
@@ -51,10 +52,13 @@ async fn record(global: &Global, said: Record) -> Result<ExitCode, Failure> {
     // A file that cannot be written shall not be found out after a recording of an hour.
     said.output.as_deref().map(check_writable).transpose()?;
     let client = daemon::client(global)?;
+    // From here on Ctrl-C does not end this program, but the recording.
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::failed(error, "free some file descriptors"))?;
     let request = TraceRequest { length: said.length, cost: said.cost };
     let events = client.record(&name, &request).await?;
     let display = Display::new(&name, said.length, global.json);
-    let ended = follow(&client, &name, events, &display).await;
+    let ended = follow(&client, &name, events, &mut interrupt, &display).await;
     display.end();
     let summary = ended?;
     let file = client.last_trace(&name).await?;
@@ -96,6 +100,7 @@ async fn follow(
     client: &Client,
     name: &str,
     mut events: Events<TraceEvent>,
+    interrupt: &mut Signal,
     display: &Display,
 ) -> Result<TraceSummary, Failure> {
     let ended = async {
@@ -114,13 +119,13 @@ async fn follow(
     tokio::pin!(ended);
     tokio::select! {
         ended = &mut ended => return ended,
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
     }
     eprintln!("ending early; Ctrl-C again leaves it to the daemon");
     client.end_recording(name).await?;
     tokio::select! {
         ended = ended => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::left(
+        _ = interrupt.recv() => Err(Failure::left(
             format!("machine `{name}`: left while the recording is being ended"),
             "the daemon keeps what there is",
         )),

@@ -67,9 +67,6 @@ pub(crate) enum RecordError {
     /// It is none that a trace can be of.
     #[error(transparent)]
     Flaw(#[from] Flaw),
-    /// It was ended before it began.
-    #[error("the recording was ended before anything was seen")]
-    Nothing,
 }
 
 /// Records which pages a machine writes, for as long as is wanted, until `cancel`, or until the trace
@@ -79,7 +76,7 @@ pub(crate) enum RecordError {
 /// time; one thread of it stands for some 0.1 ms.
 ///
 /// # Errors
-/// The machine cannot be traced, is gone, or nothing was seen of it.
+/// The machine cannot be traced or is gone.
 pub(crate) fn record(
     machine: &mut dyn SourceMachine,
     wanted: &Wanted,
@@ -88,13 +85,16 @@ pub(crate) fn record(
 ) -> Result<Trace, RecordError> {
     let mut recorder = Recorder::arm(machine, wanted)?;
     recorder.scan()?;
-    while recorder.goes_on(wanted.length) && !cancel.is_cancelled() {
+    // At least once: what ends at once is a trace too.
+    loop {
         let left = wanted.length.saturating_sub(recorder.elapsed());
         recorder.wait(left, cancel)?;
         recorder.scan()?;
         observe(recorder.progress());
+        if cancel.is_cancelled() || !recorder.goes_on(wanted.length) {
+            return recorder.finish(wanted);
+        }
     }
-    recorder.finish(wanted)
 }
 
 struct Recorder<'a> {
@@ -155,21 +155,21 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Waits for the next scan: as long as the schedule says, at most `longest`, or until `cancel`.
+    /// Waits for the next scan: as long as the schedule says, at most `longest`, or soon after
+    /// `cancel`.
     fn wait(&mut self, longest: Duration, cancel: &Cancel) -> Result<(), RecordError> {
         let gap = self.schedule.gap().min(longest);
         if gap >= LEISURE {
             self.rewrites.look(&self.ram, &self.written)?;
         }
         let due = self.last + gap;
-        while !cancel.is_cancelled() {
+        loop {
             let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
             thread::sleep(left.min(LOOK));
+            if left <= LOOK || cancel.is_cancelled() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn goes_on(&self, length: Duration) -> bool {
@@ -192,9 +192,6 @@ impl<'a> Recorder<'a> {
     }
 
     fn finish(self, wanted: &Wanted) -> Result<Trace, RecordError> {
-        if self.scans.is_empty() {
-            return Err(RecordError::Nothing);
-        }
         let populated = self.ram.populated()?;
         let content = sample::content(&self.ram, &populated, &self.rewrites)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
