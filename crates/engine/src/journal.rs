@@ -119,24 +119,28 @@ pub trait Journal: Send + Sync {
 }
 
 /// What the source's log says of an attempt, and so what an inquiry is answered: committed if the
-/// record is there, else undecided while the attempt is `under_way`, else aborted.
+/// record is there; aborted if the log knows the attempt and it is not `under_way`; else undecided.
 ///
 /// A daemon that starts has no attempt under way. Before it lets a machine run on whose attempt
-/// is found aborted here, nothing needs to be written: the answer can no longer change.
+/// is found aborted here, nothing needs to be written: the answer can no longer change. Of an
+/// attempt that the log does not know nothing can be said: it may be the log of another host, or
+/// one that was begun anew, and whoever asks may have the only copy of the machine.
 #[must_use]
 pub fn outcome<'a>(
     log: impl IntoIterator<Item = &'a Entry>,
     migration: MigrationId,
     under_way: bool,
 ) -> Outcome {
-    let mut of_it = log.into_iter().filter(|entry| entry.migration() == migration);
-    if of_it.any(|entry| matches!(entry, Entry::Committed { .. })) {
-        Outcome::Committed
-    } else if under_way {
-        Outcome::Undecided
-    } else {
-        Outcome::Aborted
+    let mut known = false;
+    for entry in log.into_iter().filter(|entry| entry.migration() == migration) {
+        match entry {
+            Entry::Committed { .. } | Entry::Surrendered { .. } => return Outcome::Committed,
+            Entry::Offered { .. } | Entry::Aborted { .. } => known = true,
+            // What this host has recorded as the destination of an attempt.
+            _ => {}
+        }
     }
+    if known && !under_way { Outcome::Aborted } else { Outcome::Undecided }
 }
 
 #[cfg(test)]
@@ -155,7 +159,11 @@ mod tests {
         assert_eq!(outcome([&offered], ATTEMPT, false), Outcome::Aborted);
         assert_eq!(outcome([&offered, &committed], ATTEMPT, false), Outcome::Committed);
         assert_eq!(outcome([&offered, &committed], ATTEMPT, true), Outcome::Committed);
-        assert_eq!(outcome([&committed], OTHER, false), Outcome::Aborted);
-        assert_eq!(outcome([], ATTEMPT, false), Outcome::Aborted);
+        let surrendered = Entry::Surrendered { migration: ATTEMPT };
+        assert_eq!(outcome([&surrendered], ATTEMPT, false), Outcome::Committed);
+        let aborted = Entry::Aborted { migration: ATTEMPT, reason: String::new() };
+        assert_eq!(outcome([&aborted], ATTEMPT, false), Outcome::Aborted);
+        assert_eq!(outcome([&committed], OTHER, false), Outcome::Undecided);
+        assert_eq!(outcome([], ATTEMPT, false), Outcome::Undecided);
     }
 }

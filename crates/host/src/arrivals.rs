@@ -27,6 +27,9 @@ const TIDYING: Duration = Duration::from_secs(3);
 /// between two questions, each twice as long as the one before: some two hours in all.
 const REMIND_AFTER: Duration = Duration::from_secs(2);
 const REMIND_LAST: Duration = Duration::from_secs(3600);
+/// A source that still waits for word of its machine when it is asked removes nothing: it is asked
+/// once more when it has given up waiting.
+const REMIND_AGAIN: Duration = Duration::from_secs(20);
 /// After a listener's error that may pass, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -147,6 +150,7 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
         |inquiry| host.ask(&asked, inquiry),
     );
     tracing::info!(machine = name, ?ended, "the offer has ended");
+    host.tidy_journal();
     match ended {
         Immigration::Runs { machine } => {
             // It lets go of the monitor, by which it is looked at from now on.
@@ -170,11 +174,13 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
 fn remind(host: &Arc<Host>, source: String, migration: MigrationId) {
     let host = Arc::clone(host);
     let ask = move || {
-        let mut pause = REMIND_AFTER;
+        let (mut pause, mut answered) = (REMIND_AFTER, false);
         while pause <= REMIND_LAST {
             thread::sleep(pause);
             match host.ask(&source, Inquiry { migration }) {
-                Ok(_) | Err(Unanswered::Ending) => return,
+                Ok(_) if answered => return,
+                Ok(_) => (answered, pause) = (true, REMIND_AGAIN),
+                Err(Unanswered::Ending) => return,
                 Err(Unanswered::Later(_)) => pause *= 2,
             }
         }
@@ -239,9 +245,12 @@ fn start(
 impl Host {
     /// How an attempt stands of which this host is the source.
     fn outcome(&self, migration: MigrationId) -> Outcome {
-        let undecided = Standing::Undecided(migration.into());
-        let under_way = self.migrations().is_under_way(migration.into())
-            || self.registry.all().iter().any(|record| record.standing == undecided);
+        // Where a failing disk kept a record from being written, the record names the attempt for
+        // longer than its thread lives: what the log will say then is not known before it is read.
+        let id = migration.into();
+        let named = [Standing::Undecided(id), Standing::Leaving(id)];
+        let under_way = self.migrations().is_under_way(id)
+            || self.registry.all().iter().any(|record| named.contains(&record.standing));
         self.journal.outcome(migration, under_way)
     }
 
@@ -281,10 +290,13 @@ impl Host {
     /// Removes what is left of a machine that went by this attempt: its destination has it.
     fn clear_departed(&self, migration: MigrationId) {
         let departed = Standing::Departed(migration.into());
-        let records = self.registry.all();
-        for record in records.iter().filter(|record| record.standing == departed) {
-            self.discard(record).unwrap_or_else(|problem| {
-                tracing::error!(machine = record.name, %problem, "something is left of it");
+        for Record { name, .. } in self.registry.all() {
+            // Whoever shifts the record removes the copy, and nobody else: a second question may
+            // find another machine of this name here.
+            let is_it = |standing| standing == departed;
+            let Ok(record) = self.registry.shift(&name, is_it, Standing::Ending) else { continue };
+            self.discard(&record).unwrap_or_else(|problem| {
+                tracing::error!(machine = name, %problem, "something is left of it");
             });
         }
     }

@@ -79,6 +79,7 @@ impl Daemon {
         let address = config.advertise.clone().unwrap_or_else(|| listener.address().to_owned());
         let host = Arc::new(Host::new(config, address, hypervisor, registry, journal));
         recover(&host);
+        host.tidy_journal();
         arrivals::serve(&host, &listener).map_err(DaemonError::Runtime)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(16)

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use punctual_units::Bytes;
+use punctual_wire::MigrationId;
 
 use crate::api::{
     AttachRequest, HostFacts, MachineDetails, MachineState, MachineSummary, Problem, RunRequest,
@@ -137,6 +138,14 @@ impl Host {
         if let Err(error) = self.registry.shift(name, |_| true, standing) {
             // The journal says the same when the daemon is started again.
             tracing::error!(machine = name, %error, ?standing, "its record is out of date");
+        }
+    }
+
+    /// Keeps the journal short, between two attempts.
+    pub(crate) fn tidy_journal(&self) {
+        let attempts = self.registry.all().into_iter().filter_map(|one| one.standing.attempt());
+        if let Err(error) = self.journal.tidy(&attempts.map(MigrationId::from).collect()) {
+            tracing::warn!(%error, "the journal grows: it could not be tidied");
         }
     }
 

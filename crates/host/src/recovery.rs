@@ -9,6 +9,7 @@
 //! | leaving, undecided | committed | it is not ours: what is left is discarded |
 //! | leaving, undecided | not committed | it is ours: it is made to run |
 //! | arriving | commit not asked for | what there is of it is discarded |
+//! | arriving | commit asked for, it runs | it is ours: only the commit lets it run |
 //! | arriving | commit asked for | the source is asked until it answers; then as it says |
 //! | arriving | committed | it is ours: it is made to run |
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use punctual_engine::{Entry, Journal as _, Unanswered};
 use punctual_wire::{Inquiry, MigrationId, Outcome};
 
-use crate::api::Problem;
+use crate::api::{MachineState, Problem};
 use crate::host::Host;
 use crate::journal::Stage;
 use crate::registry::{Record, Standing};
@@ -65,6 +66,14 @@ fn leaving(host: &Host, record: Record, migration: MigrationId) -> Result<(), Pr
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     match host.journal.stage(migration) {
         Some(Stage::Ours) => keep(host, record),
+        // The daemon was killed, or its disk failed, between letting it run and recording that.
+        Some(Stage::Asked { .. })
+            if host.hypervisor.state(&record.handle) == MachineState::Running =>
+        {
+            keep(host, record)?;
+            note(host, &Entry::Running { migration });
+            Ok(())
+        }
         Some(Stage::Asked { source, address }) => {
             tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
             let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));

@@ -49,6 +49,18 @@ pub enum Standing {
     Undecided(Id),
 }
 
+impl Standing {
+    /// The attempt that it names.
+    pub(crate) fn attempt(self) -> Option<Id> {
+        match self {
+            Self::Leaving(id) | Self::Arriving(id) | Self::Departed(id) | Self::Undecided(id) => {
+                Some(id)
+            }
+            Self::Resident | Self::Starting | Self::Ending | Self::Traced => None,
+        }
+    }
+}
+
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

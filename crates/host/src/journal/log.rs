@@ -104,6 +104,9 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
+        // What a killed daemon wrote and did not wait for is in memory only: a decision by it must
+        // not be taken back by a loss of power.
+        file.sync_all().map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
         let Contents { entries, end, next } = read(&bytes)

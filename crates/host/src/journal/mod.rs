@@ -17,8 +17,10 @@ use log::Log;
 const TIDY_ABOVE: u64 = 1 << 20;
 /// Room for the records of one attempt, made before it begins and not while its guest is stopped.
 const OF_AN_ATTEMPT: u64 = 8 << 10;
-/// How many ended attempts are kept when the log is tidied.
+/// How many ended attempts are kept whole when the log is tidied, and of how many older ones the end
+/// is kept: whoever asks about them is told how they ended.
 const KEPT: usize = 256;
+const KEPT_ENDS: usize = 512;
 
 /// The durable log of a host.
 #[derive(Debug)]
@@ -61,9 +63,17 @@ impl Journal {
     /// The file cannot be read, or is damaged before its end.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let (log, entries) = Log::open(path)?;
-        let journal = Self { state: Mutex::new(State { log, entries }) };
-        journal.lock().tidy()?;
-        Ok(journal)
+        Ok(Self { state: Mutex::new(State { log, entries }) })
+    }
+
+    /// Drops what nobody can ask for any more, if the log has become long. Attempts that are still
+    /// `named` by the record of a machine are kept, whatever the log says of them: the record is
+    /// put in order by them.
+    ///
+    /// # Errors
+    /// The log could not be replaced; it is as it was.
+    pub fn tidy(&self, named: &HashSet<MigrationId>) -> Result<(), LogError> {
+        self.lock().tidy(named)
     }
 
     /// What the log says of an attempt; see [`journal::outcome`].
@@ -98,33 +108,43 @@ impl journal::Journal for Journal {
         });
         if recorded.is_ok() {
             state.entries.push(entry.clone());
-            if let Err(error) = state.tidy() {
-                tracing::warn!(%error, "the journal grows: it could not be tidied");
-            }
         }
         recorded
     }
 }
 
 impl State {
-    /// Drops attempts that nobody can ask for any more, if the log has become long.
-    fn tidy(&mut self) -> Result<(), LogError> {
+    fn tidy(&mut self, named: &HashSet<MigrationId>) -> Result<(), LogError> {
         if self.log.len() <= TIDY_ABOVE {
             return Ok(());
         }
-        let begun = self.entries.iter().filter(|entry| is_first(entry)).map(Entry::migration);
-        let begun: Vec<_> = begun.collect();
-        let old = &begun[..begun.len().saturating_sub(KEPT)];
-        let dropped: HashSet<_> = old
-            .iter()
-            .filter(|old| matches!(stage(&self.entries, **old), Some(Stage::Ended | Stage::Ours)))
-            .collect();
-        let mut kept = self.entries.clone();
-        kept.retain(|entry| !dropped.contains(&entry.migration()));
+        let kept = tidied(&self.entries, named);
         self.log.rewrite(&kept)?;
         self.entries = kept;
         Ok(())
     }
+}
+
+/// The entries without those of old attempts of which nothing is left to be decided.
+fn tidied(entries: &[Entry], named: &HashSet<MigrationId>) -> Vec<Entry> {
+    let begun = entries.iter().filter(|entry| is_first(entry)).map(Entry::migration);
+    let begun: Vec<_> = begun.collect();
+    let (old, _) = begun.split_at(begun.len().saturating_sub(KEPT));
+    let decided =
+        |id: &MigrationId| matches!(stage(entries, *id), Some(Stage::Ended | Stage::Ours));
+    let dropped: HashSet<_> =
+        old.iter().copied().filter(|id| decided(id) && !named.contains(id)).collect();
+    let whole: HashSet<_> = begun.iter().copied().filter(|id| !dropped.contains(id)).collect();
+    // How a machine left, or did not leave, this host. Nobody asks it about those that came.
+    let is_end = |entry: &Entry| {
+        matches!(entry, Entry::Aborted { .. } | Entry::Surrendered { .. })
+            && !whole.contains(&entry.migration())
+    };
+    let ends: Vec<_> = entries.iter().filter(|entry| is_end(entry)).collect();
+    let (_, ends) = ends.split_at(ends.len().saturating_sub(KEPT_ENDS));
+    let rest =
+        entries.iter().filter(|entry| !dropped.contains(&entry.migration()) && !is_end(entry));
+    ends.iter().copied().chain(rest).cloned().collect()
 }
 
 fn is_first(entry: &Entry) -> bool {
@@ -214,19 +234,44 @@ mod tests {
         assert_eq!(stage_after(&[accepted(), asked, running]), Some(Stage::Ours));
     }
 
-    #[test]
-    fn a_commit_is_answered_however_often_the_log_is_tidied() {
-        let (directory, journal) = after(&[offered(ONE), Entry::Committed { migration: ONE }]);
-        for number in 2..(TIDY_ABOVE / 1024) as u128 + 100 {
-            let migration = MigrationId(number);
+    /// Records so many attempts that were aborted, the first of this number.
+    fn abort(journal: &Journal, first: u128, many: u128) {
+        for migration in (first..first + many).map(MigrationId) {
             journal.record(&offered(migration)).unwrap();
             journal.record(&Entry::Aborted { migration, reason: String::new() }).unwrap();
         }
+    }
+
+    #[test]
+    fn a_commit_is_answered_however_often_the_log_is_tidied() {
+        let (directory, journal) = after(&[offered(ONE), Entry::Committed { migration: ONE }]);
+        let many = u128::from(TIDY_ABOVE / 1024) + 100;
+        abort(&journal, 2, many);
+        journal.tidy(&HashSet::new()).unwrap();
         assert!(journal.lock().log.len() < TIDY_ABOVE);
-        assert_eq!(journal.outcome(ONE, false), Outcome::Committed);
+        let check = |journal: &Journal| {
+            assert_eq!(journal.outcome(ONE, false), Outcome::Committed);
+            assert_eq!(journal.outcome(MigrationId(many), false), Outcome::Aborted, "whole");
+            assert_eq!(
+                journal.outcome(MigrationId(many - 300), false),
+                Outcome::Aborted,
+                "its end"
+            );
+            assert_eq!(journal.outcome(MigrationId(2), false), Outcome::Undecided, "forgotten");
+        };
+        check(&journal);
         drop(journal);
-        let journal = Journal::open(&directory.path().join("journal")).unwrap();
+        check(&Journal::open(&directory.path().join("journal")).unwrap());
+    }
+
+    #[test]
+    fn an_attempt_that_a_record_names_is_kept_whole() {
+        let committed = Entry::Committed { migration: ONE };
+        let surrendered = Entry::Surrendered { migration: ONE };
+        let (_directory, journal) = after(&[offered(ONE), committed, surrendered]);
+        abort(&journal, 2, u128::from(TIDY_ABOVE / 1024));
+        journal.tidy(&HashSet::from([ONE])).unwrap();
         assert_eq!(journal.outcome(ONE, false), Outcome::Committed);
-        assert_eq!(journal.outcome(MigrationId(2), false), Outcome::Aborted);
+        assert_eq!(journal.lock().entries.iter().filter(|e| e.migration() == ONE).count(), 3);
     }
 }

@@ -194,3 +194,36 @@ fn the_destination_waits_for_a_source_that_cannot_be_reached() {
     assert_eq!(machine.status(), Status::Loaded, "neither run nor discarded");
     assert!(matches!(stage(&directory, "b"), Some(Stage::Asked { .. })));
 }
+
+/// The daemon was killed after it had let the machine run, and before it had recorded that.
+#[test]
+fn the_destination_keeps_a_machine_that_runs_already() {
+    let directory = tempfile::tempdir().unwrap();
+    let entries = [accepted("127.0.0.1:1"), Entry::AskedForCommit { migration: ATTEMPT }];
+    let fakes = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &entries);
+    let machine = Fake::running("web", layout()).unwrap();
+    fakes.put("web", &machine);
+    let b = start(&directory, "b", &fakes);
+    assert_eq!(b.machines(), [("web".to_owned(), MachineState::Running)]);
+    drop(b);
+    assert_eq!(machine.status(), Status::Running);
+    assert_eq!(stage(&directory, "b"), Some(Stage::Ours));
+}
+
+/// A source that does not know an attempt (its log was begun anew, or another daemon has its
+/// address) cannot say that it was aborted: what is at the destination may be the only copy.
+#[test]
+fn the_destination_keeps_what_its_source_knows_nothing_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let a = start(&directory, "a", &Arc::new(Fakes::default()));
+    let entries = [accepted(&a.address), Entry::AskedForCommit { migration: ATTEMPT }];
+    let fakes = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &entries);
+    let machine = loaded();
+    fakes.put("web", &machine);
+    let b = start(&directory, "b", &fakes);
+    // Long enough for several questions.
+    let asked_often = Instant::now() + Duration::from_secs(3);
+    wait_until("it has asked several times", || Instant::now() > asked_often);
+    assert_eq!(b.machines(), [("web".to_owned(), MachineState::Arriving)]);
+    assert_eq!(machine.status(), Status::Loaded, "neither run nor discarded");
+}
