@@ -137,6 +137,10 @@ impl Model {
         step: &mut impl FnMut(What, Cost, World),
     ) {
         let mut told = |input, cost, change: &dyn Fn(&mut World)| {
+            let passes = matches!(input, Input::Tick | Input::Late | Input::Cancelled);
+            if passes && thread.core.is_some_and(|core| self.cores.ignores(core, input)) {
+                return;
+            }
             let mut next = world.clone();
             change(&mut next);
             self.feed(&mut next, host, number, input);

@@ -2,6 +2,9 @@
 //!
 //! Worlds are told apart by a 128-bit hash of all that they hold; only those of the present depth
 //! are kept whole. A way to a world is found again by going the steps that led there once more.
+//!
+//! That all settles is seen from behind: a world settles if a step that happens sooner or later
+//! leads to one that does. So cycles, such as asking again and again, are no trouble.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -45,7 +48,7 @@ impl fmt::Display for Trace {
 /// Searches every world that `model` can reach, until all are seen or something is found that must
 /// never be.
 ///
-/// Takes some 100 bytes and 2 to 4 µs a step.
+/// Takes some 1.5 µs a step, and memory for some 60 bytes a world and 8 a step.
 pub fn search(model: &mut Model) -> Search {
     let mut seen = Seen::default();
     let first = model.first();

@@ -212,6 +212,12 @@ impl Cores {
         reaction
     }
 
+    /// Whether an input changes nothing and has nothing done.
+    pub(crate) fn ignores(&mut self, core: CoreId, input: Input) -> bool {
+        let Reaction { reached, tasks } = &*self.react(core, input);
+        *reached == Reached::On(core) && tasks.is_empty()
+    }
+
     /// Whether the source may have committed, as the destination sees it.
     pub(crate) fn may_be_committed(&self, core: CoreId) -> bool {
         match &self.cores.values[usize::from(core.0)] {
