@@ -19,6 +19,10 @@ use crate::hypervisor::Departure;
 use crate::migrations::Ticket;
 use crate::registry::{Record, Standing};
 
+/// How memory is moved where nobody says. In simulations of hot and cold guests it was never worse
+/// than the standard order or the order alone.
+const POLICY: Policy = Policy::HeldBack;
+
 impl Host {
     /// Begins a migration, which goes on in a thread of its own. One that cannot be has a report
     /// that says so at once.
@@ -65,7 +69,7 @@ impl Host {
             from: self.config.name.clone(),
             to: request.to.clone(),
             engine: Engine::default(),
-            policy: Policy::default(),
+            policy: POLICY,
             promised: Promised { downtime: request.downtime, total: request.within },
             predicted: None,
             measured: Measured::default(),
@@ -153,7 +157,7 @@ impl Leaving {
             fixed: costs.expected(),
             round_trip,
             force: self.request.force,
-            ..Request::new(self.request.to.clone(), Policy::default())
+            ..Request::new(self.request.to.clone(), POLICY)
         }
     }
 

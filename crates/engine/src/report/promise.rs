@@ -7,7 +7,7 @@ use super::{Measured, Promised};
 #[serde(rename_all = "kebab-case")]
 pub enum Promise {
     /// The machine runs at the destination; the interruption and the whole move took no longer
-    /// than was promised.
+    /// than was promised, the time for digests aside, which come on top of both.
     Kept,
     /// One of the two took longer, or the guest was stopped and the move failed.
     Broken,
@@ -20,8 +20,9 @@ impl Promise {
     /// Of a move that was completed.
     #[must_use]
     pub fn completed(promised: &Promised, measured: &Measured) -> Self {
-        let in_time = measured.downtime.is_some_and(|downtime| downtime <= promised.downtime)
-            && measured.total <= promised.total;
+        let verify = measured.phases.verify;
+        let in_time = measured.total <= promised.total + verify
+            && measured.downtime.is_some_and(|downtime| downtime <= promised.downtime + verify);
         if in_time { Self::Kept } else { Self::Broken }
     }
 }
@@ -31,6 +32,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::report::Phases;
 
     #[test]
     fn both_times_count() {
@@ -43,5 +45,17 @@ mod tests {
         assert_eq!(completed(Some(ms(50)), ms(1000)), Promise::Kept);
         assert_eq!(completed(Some(ms(51)), ms(500)), Promise::Broken);
         assert_eq!(completed(Some(ms(20)), ms(1001)), Promise::Broken);
+    }
+
+    #[test]
+    fn digests_come_on_top() {
+        let ms = Duration::from_millis;
+        let promised = Promised { downtime: ms(50), total: ms(1000) };
+        let phases = Phases { verify: ms(400), ..Phases::default() };
+        let mut measured =
+            Measured { downtime: Some(ms(450)), total: ms(1300), phases, ..Measured::default() };
+        assert_eq!(Promise::completed(&promised, &measured), Promise::Kept);
+        measured.downtime = Some(ms(451));
+        assert_eq!(Promise::completed(&promised, &measured), Promise::Broken);
     }
 }

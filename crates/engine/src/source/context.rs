@@ -4,7 +4,7 @@ use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
 use punctual_wire::{DestinationMessage, Offer};
 
 use super::event::{Event, Why};
-use super::forecast::Forecast;
+use super::forecast::Standing;
 use super::phases::State;
 use super::watch::Watch;
 use crate::course::Course;
@@ -31,8 +31,8 @@ pub(super) struct Context {
     pub(super) rule: Rule,
     pub(super) course: Course,
     pub(super) watch: Watch,
-    /// What the whole move was last seen to come to.
-    pub(super) forecast: Option<Forecast>,
+    /// Where the move last stood, for a look ahead.
+    pub(super) standing: Option<Standing>,
     /// The interruption that was expected when the guest was stopped.
     pub(super) stopping_for: Duration,
 }
@@ -45,7 +45,7 @@ impl Context {
             rule: Rule::new(offer.downtime, request.within, rounds, request.force),
             course: Course::default(),
             watch: Watch::new(offer.layout.pages(), request.heat.take()),
-            forecast: None,
+            standing: None,
             stopping_for: Duration::ZERO,
             offer,
             request,
@@ -118,7 +118,7 @@ impl Context {
     }
 
     pub(super) fn progress(&self, at: Duration, state: &State) -> Progress {
-        let dirty = state.dirty();
+        let (dirty, forecast) = (state.dirty(), self.forecast());
         let rate = self.meter.bandwidth().unwrap_or_default();
         let round_left = state.round_left().unwrap_or_default();
         let known = rate != BytesPerSecond::ZERO && state.round_left().is_some();
@@ -134,8 +134,8 @@ impl Context {
             rate,
             round_ends_in: known.then(|| self.meter.time_for(round_left)),
             downtime_now: known.then(|| self.expected(dirty)),
-            ends_in: self.forecast.map(|forecast| forecast.ends.saturating_sub(at)),
-            downtime_predicted: self.forecast.map(|forecast| forecast.downtime),
+            ends_in: forecast.map(|forecast| forecast.ends.saturating_sub(at)),
+            downtime_predicted: forecast.map(|forecast| forecast.downtime),
             downtime_asked: self.offer.downtime,
         }
     }

@@ -1,5 +1,6 @@
 //! What is to be expected of the guest and of the link, and what to send next because of it.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use punctual_model::lull::{self, Lull};
@@ -25,10 +26,19 @@ const FORECAST_EVERY: Duration = Duration::from_millis(500);
 /// Rounds that a forecast looks ahead.
 const FORESEEABLE: u32 = 8;
 
+/// Where a move stood when it was last looked ahead, and what it is likely to come to.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    at: Duration,
+    dirty: Pages,
+    sending: Pages,
+    /// Made when somebody asks.
+    forecast: OnceCell<Forecast>,
+}
+
 /// What a move that goes on is likely to come to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Forecast {
-    made: Duration,
     /// When the machine will run at the destination, since the beginning.
     pub(super) ends: Duration,
     pub(super) downtime: Duration,
@@ -158,17 +168,25 @@ impl Context {
         wait.quantile(Probability::saturating(LIKELY))
     }
 
-    /// Looks at the end of the move, now and then: `sending` of the dirty pages are being sent.
-    pub(super) fn forecast(&mut self, at: Duration, remainder: &Remainder, sending: Pages) {
-        let fresh = |forecast: Forecast| at < forecast.made + FORECAST_EVERY;
-        if self.meter.bandwidth().is_some() && !self.forecast.is_some_and(fresh) {
-            self.forecast = Some(self.look_ahead(at, remainder.at_a_stop(), sending));
+    /// Notes where the move stands, now and then: `sending` of the dirty pages are being sent.
+    pub(super) fn note_standing(&mut self, at: Duration, remainder: &Remainder, sending: Pages) {
+        let fresh = |standing: &Standing| at < standing.at + FORECAST_EVERY;
+        if self.meter.bandwidth().is_some() && !self.standing.as_ref().is_some_and(fresh) {
+            let dirty = remainder.at_a_stop();
+            self.standing = Some(Standing { at, dirty, sending, forecast: OnceCell::new() });
         }
+    }
+
+    /// What the move is likely to come to, as was foreseen when its standing was noted.
+    pub(super) fn forecast(&self) -> Option<Forecast> {
+        let standing = self.standing.as_ref()?;
+        Some(*standing.forecast.get_or_init(|| self.look_ahead(standing)))
     }
 
     /// Goes through the rounds that are likely to come. How many pages are written in a time is
     /// taken from the heat at two points, and follows a power of the time between them.
-    fn look_ahead(&self, at: Duration, dirty: Pages, sending: Pages) -> Forecast {
+    fn look_ahead(&self, standing: &Standing) -> Forecast {
+        let &Standing { at, dirty, sending, .. } = standing;
         const APART: f64 = 8.0;
         let (heat, strategy) = (self.watch.heat(), self.request.strategy);
         // Without rounds there is one that sends all.
@@ -195,6 +213,6 @@ impl Context {
         }
         left += written(self.request.fixed.stop);
         let downtime = self.likely_fixed() + time(left);
-        Forecast { made: at, ends: ends + downtime, downtime }
+        Forecast { ends: ends + downtime, downtime }
     }
 }

@@ -30,8 +30,8 @@ use crate::remainder::Remainder;
 const IN_FLIGHT: usize = 2;
 /// The pages that a round still has to send are put in order anew no more often than this, ...
 const PUT_IN_ORDER_EVERY: Duration = Duration::from_secs(1);
-/// ... and than this time for each of them.
-const FOR_EACH_PAGE: Duration = Duration::from_micros(1);
+/// ... and than this time for each of them: some fifty times what that takes.
+const FOR_EACH_PAGE: Duration = Duration::from_micros(5);
 
 /// A round.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +93,7 @@ impl Sending {
         let pages = context.selection(remainder.pages());
         let of = remainder.dirty();
         let round = Round { number: context.course.rounds, pages: pages.len(), of };
-        context.forecast(at, &remainder, pages.len());
+        context.note_standing(at, &remainder, pages.len());
         // The scan that lies behind us was of all pages, so the first leg needs none of its own.
         let (first, waiting) = if context.in_legs() {
             let mut legs = context.legs(&pages);
@@ -148,7 +148,7 @@ impl Sending {
             (Event::Sending { pages, .. }, looking) => {
                 (self.looking, self.sent_of_batch) = (looking, pages);
                 context.course.sample(at, Pages::ZERO, self.dirty());
-                context.forecast(at, &self.remainder, self.left());
+                context.note_standing(at, &self.remainder, self.left());
                 vec![]
             }
             (Event::TimePassed | Event::Heard(DestinationMessage::Received { .. }), looking) => {
