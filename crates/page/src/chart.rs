@@ -5,8 +5,8 @@ use plotters::prelude::*;
 use thiserror::Error;
 
 const SIZE: (u32, u32) = (900, 300);
-const INK: RGBColor = RGBColor(60, 64, 72);
-const FAINT: RGBColor = RGBColor(226, 229, 234);
+pub(crate) const INK: RGBColor = RGBColor(60, 64, 72);
+pub(crate) const FAINT: RGBColor = RGBColor(226, 229, 234);
 
 /// Colours that stay apart for most kinds of colour blindness (Okabe and Ito, 2008).
 pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -19,6 +19,12 @@ pub(crate) const GREEN: RGBColor = RGBColor(0, 158, 115);
 pub struct ChartError {
     title: String,
     cause: String,
+}
+
+impl ChartError {
+    pub(crate) fn new(title: &str, cause: &impl std::fmt::Display) -> Self {
+        Self { title: title.to_owned(), cause: cause.to_string() }
+    }
 }
 
 /// How the points of a series are shown.
@@ -59,9 +65,8 @@ impl Chart<'_> {
     /// The chart as one `<svg>` element.
     pub(crate) fn svg(&self) -> Result<String, ChartError> {
         let mut svg = String::new();
-        self.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area()).map_err(
-            |error| ChartError { title: self.title.to_owned(), cause: error.to_string() },
-        )?;
+        self.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
+            .map_err(|error| ChartError::new(self.title, &error))?;
         Ok(svg)
     }
 

@@ -1,12 +1,17 @@
 //! Reports as pages for people: one self-contained HTML file, its plots as inline SVG.
 //!
-//! Pure: from a report and what the client saw to text. [`migration`] and [`trace`] are the public face.
+//! Pure: from a report and what the client saw to text. [`migration`], [`trace`] and [`prediction`]
+//! are the public face.
 
 mod chart;
 mod migration;
+mod prediction;
+mod scatter;
 mod trace;
 mod trace_map;
 
 pub use chart::ChartError;
 pub use migration::{ClientView, migration};
+pub use prediction::{PredictionView, Tabular, prediction};
+pub use scatter::{Dot, Scatter};
 pub use trace::trace;
