@@ -1,5 +1,7 @@
 //! What may be said on the command line. Help, man pages and completions come from here.
 
+mod bench_predict;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use punctual_lab::bench::Contender;
 use punctual_units::{Bytes, BytesPerSecond, Probability, parse};
+
+pub(crate) use bench_predict::BenchPredict;
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -323,6 +327,8 @@ pub(crate) enum OtherBench {
         #[command(flatten)]
         guest: GuestChoice,
     },
+    /// Many moves, each beside what was predicted of it; takes some 20 minutes
+    Predict(BenchPredict),
     /// What tracing alone costs a guest that writes
     Tracing {
         /// How often

@@ -297,7 +297,7 @@ pub(crate) fn seconds(time: Duration) -> String {
 }
 
 /// A table without lines, for terminals and for other programs alike.
-fn plain() -> Table {
+pub(crate) fn plain() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
     table

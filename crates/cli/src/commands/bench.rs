@@ -11,6 +11,7 @@ use punctual_lab::bench::{
 use punctual_units::Bytes;
 use serde::Serialize;
 
+use super::bench_predict;
 use super::demo::{chosen, newest};
 use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice, OtherBench as Other};
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
             pass(global, repetitions, memory, &guest)
         }
         Some(Other::Tracing { repetitions, guest }) => trace(global, repetitions, &guest),
+        Some(Other::Predict(said)) => bench_predict::run(global, said),
     }
 }
 

@@ -29,6 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One lab at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits until no other test has a lab, and keeps others from having one.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A lab with hosts `a` and `b`, each with a daemon, and a client.
 pub(crate) struct Stage {
     scene: Option<Scene>,
@@ -43,7 +48,7 @@ impl Stage {
     /// Makes it, the links having so many megabits a second. `None`, said aloud, where this
     /// computer cannot.
     pub(crate) fn set(test: &str, megabits: u64) -> Option<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         if !can_play() {
             return None;
         }
