@@ -24,6 +24,7 @@ mod skip;
 mod stage;
 mod streaming;
 mod told;
+mod tracing;
 mod unable;
 mod watched;
 mod workloads;
