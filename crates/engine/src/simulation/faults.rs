@@ -49,7 +49,7 @@ const KINDS: [FaultKind; 6] = [
 
 /// A small guest, so that a fault at each point takes little time.
 const SMALL: Workload =
-    Workload { pages: 120, writes: 3000, hot: 40, stray: 200, requests: 2, ..CALM };
+    Workload { pages: 200, writes: 3000, hot: 40, stray: 3000, requests: 2, ..CALM };
 
 #[test]
 fn a_fault_at_every_message_and_every_effect_leaves_one_owner_with_all_content() {
@@ -80,9 +80,9 @@ proptest! {
         hot in 1..400_u64,
         requests in 0..20_u64,
         request in 1..30_u64,
-        megabits in 50..20_000_u64,
+        megabits in 50..1500_u64,
         latency in 0..20_000_u64,
-        at in 0..600_u32,
+        at in 0..4000_u32,
         kind in proptest::sample::select(KINDS.to_vec()),
         policy in proptest::sample::select(Policy::ALL.to_vec()),
         (known, force, rounds) in (proptest::bool::ANY, proptest::bool::ANY, 0..4_u32),

@@ -142,14 +142,14 @@ impl Guest {
         heat
     }
 
-    /// Looks at whole blocks of pages around these, as a tracer looks at stretches.
+    /// Looks at some pages around these, too, as a tracer looks at stretches.
     pub(super) fn scan_among(&mut self, pages: &PageSet) -> PageSet {
-        const BLOCK: u64 = 4;
+        const AROUND: u64 = 3;
         let written = self.written.as_mut().expect("the machine is traced");
         let mut found = PageSet::empty(pages.capacity());
         for run in pages.ranges() {
-            let end = run.end.0.next_multiple_of(BLOCK).min(pages.capacity().get());
-            found.insert_range(PageRange::new(run.start.0 / BLOCK * BLOCK, end));
+            let end = (run.end.0 + AROUND).min(pages.capacity().get());
+            found.insert_range(PageRange::new(run.start.0.saturating_sub(AROUND), end));
         }
         found.intersect(written);
         written.subtract(&found);
