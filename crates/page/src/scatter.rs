@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::Shift;
+use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 
 use crate::chart::{BLUE, ChartError, FAINT, GREEN, INK, ORANGE};
@@ -62,7 +63,7 @@ impl Scatter {
             .margin(12)
             .x_label_area_size(38)
             .y_label_area_size(64)
-            .build_cartesian_2d(span.clone().log_scale(), span.clone().log_scale())?;
+            .build_cartesian_2d(axis(&span), axis(&span))?;
         chart
             .configure_mesh()
             .x_desc(format!("predicted [{}]", self.unit))
@@ -102,6 +103,15 @@ impl Scatter {
         });
         if most > 0.0 { least / ROOM..most * ROOM } else { 1.0..10.0 }
     }
+}
+
+/// An axis with its numbers at 1, 2, 3, 5 and 7 times the powers of ten.
+fn axis(span: &Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
+    let (first, last) = (span.start.log10().floor() as i32, span.end.log10().ceil() as i32);
+    let powers = (first..=last).map(|power| 10_f64.powi(power));
+    let numbers = powers.flat_map(|power| [1.0, 2.0, 3.0, 5.0, 7.0].map(|times| times * power));
+    let numbers = numbers.filter(|number| span.contains(number)).collect();
+    span.clone().log_scale().with_key_points(numbers)
 }
 
 impl Dot {

@@ -32,10 +32,8 @@ fn a_slice_of_the_benchmark() {
     let trips = made["trips"].as_array().unwrap();
     let warm: Vec<_> = trips.iter().filter(|trip| trip["stage"] == "warm").collect();
     assert_eq!((trips.len(), warm.len()), (6, 4));
-    let asked: BTreeSet<_> = warm
-        .iter()
-        .map(|trip| format!("{} {}", trip["workload"], trip["asked_ms"]))
-        .collect();
+    let asked: BTreeSet<_> =
+        warm.iter().map(|trip| format!("{} {}", trip["workload"], trip["asked_ms"])).collect();
     assert_eq!(asked.len(), 4, "each workload with each downtime: {asked:?}");
     trips.iter().for_each(expect_sane);
     let digests = trips.iter().filter(|trip| trip["report"]["ram_digest_equal"] == true);

@@ -133,6 +133,8 @@ fn tables(made: &Predictions, summary: &Summary) -> [Tabular; 4] {
             .to_owned(),
         header: texts(&[
             "moves",
+            "made",
+            "predicted",
             "kept",
             "refused",
             "right",
@@ -141,7 +143,7 @@ fn tables(made: &Predictions, summary: &Summary) -> [Tabular; 4] {
             "bias",
             "in 95 %",
             "downtime error",
-            "",
+            "relative",
             "bias",
             "in 95 %",
             "close",
@@ -195,12 +197,14 @@ fn tables(made: &Predictions, summary: &Summary) -> [Tabular; 4] {
 fn figure_row(row: &Row) -> Vec<String> {
     let Row { name, counts, figures } = row;
     let Counts { kept, refused, given_up, right, needless, .. } = counts;
-    let Figures { total, downtime, close, bytes_error, .. } = figures;
+    let Figures { moves, unpredicted, total, downtime, close, bytes_error } = figures;
     let of = |accuracy: &Option<Accuracy>, text: fn(&Accuracy) -> String| {
         accuracy.as_ref().map_or_else(none, text)
     };
     vec![
         name.clone(),
+        moves.to_string(),
+        moves.saturating_sub(*unpredicted).to_string(),
         share(*kept),
         (refused + given_up).to_string(),
         right.to_string(),
