@@ -3,10 +3,12 @@
 //! - [`SourceMachine`] and [`DestinationMachine`]: what the engine asks of a machine at either end;
 //! - [`Ram`]: the machine's memory as the files that both QEMU and Punctual map;
 //! - [`trace`]: which pages a process writes, seen from outside it;
+//! - [`demand`]: a process runs while pages of its RAM are still elsewhere;
 //! - [`process`] and [`fake`]: machines for tests; [`contract`]: what every machine must do;
 //! - [`qemu`]: the machines of unmodified QEMU, found, described, started and handed over by QMP.
 
 pub mod contract;
+pub mod demand;
 pub mod fake;
 mod machine;
 pub mod process;

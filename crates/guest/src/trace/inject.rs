@@ -1,4 +1,4 @@
-//! A userfaultfd of another process, by one system call injected into it.
+//! A userfaultfd of another process, by system calls injected into it.
 //!
 //! The work is done by a process of its own (`surgeon`), so that the other is never left half
 //! changed when this program is killed. It is forked twice: nobody has to wait for it, and it
@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use super::TraceError;
-use super::surgeon::{Failure, Plan, Step, operate};
+use super::surgeon::{Failure, Made, Operation, Plan, Step, Wanted, operate};
 use super::target::Target;
 
 /// How long a thread may take to stop. It takes microseconds, unless it waits for a disk.
@@ -41,6 +41,36 @@ pub(super) fn userfaultfd(target: &Target) -> Result<Injected, TraceError> {
 
 /// The same by one certain thread of the process.
 pub(super) fn userfaultfd_by(target: &Target, thread: i32) -> Result<Injected, TraceError> {
+    match inject(target, thread, Operation::Make(Wanted::Ours))? {
+        (Some(userfaultfd), _, stopped) => Ok(Injected { userfaultfd, stopped }),
+        (None, ..) => Err(TraceError::Gone { pid: target.pid() }),
+    }
+}
+
+/// Makes a userfaultfd in the process that stays open there as well as here, so that faults wait
+/// even when this program is killed. The number is its descriptor there.
+///
+/// # Errors
+/// Also where the process may answer only the faults of user mode (`Denied`).
+pub(crate) fn lasting_userfaultfd(target: &Target) -> Result<(OwnedFd, RawFd), TraceError> {
+    match inject(target, target.choose_thread()?, Operation::Make(Wanted::Lasting))? {
+        (Some(userfaultfd), there, _) => Ok((userfaultfd, there)),
+        (None, ..) => Err(TraceError::Gone { pid: target.pid() }),
+    }
+}
+
+/// Closes a descriptor in the process.
+pub(crate) fn close(target: &Target, descriptor: RawFd) -> Result<(), TraceError> {
+    inject(target, target.choose_thread()?, Operation::Close(descriptor)).map(drop)
+}
+
+/// Has one thread of the process do something. The result is a descriptor taken over, its number
+/// in the process, and for how long the thread stood still.
+fn inject(
+    target: &Target,
+    thread: i32,
+    operation: Operation,
+) -> Result<(Option<OwnedFd>, RawFd, Duration), TraceError> {
     let tracer = target.status(thread, "TracerPid")?;
     if tracer != 0 {
         return Err(TraceError::AlreadyTraced { pid: target.pid(), tracer });
@@ -50,6 +80,7 @@ pub(super) fn userfaultfd_by(target: &Target, thread: i32) -> Result<Injected, T
         suspend_seccomp: target.status(thread, "Seccomp")? != 0,
         thread,
         stop_within: STOP_WITHIN,
+        operation,
     };
     let system = |action| move |error: rustix::io::Errno| target.error(action, error.into());
     let (ours, theirs) =
@@ -62,28 +93,29 @@ pub(super) fn userfaultfd_by(target: &Target, thread: i32) -> Result<Injected, T
         _ => target.error("wait for the injecting process", cause),
     })?;
     match answer {
-        (Some(userfaultfd), Report { step: Some(Step::Done), value, .. }) => {
-            Ok(Injected { userfaultfd, stopped: Duration::from_nanos(value) })
+        (descriptor, Report { step: Some(Step::Done), number, value }) => {
+            Ok((descriptor, number, Duration::from_nanos(value)))
         }
         (_, report) => Err(explain(target, thread, report)),
     }
 }
 
-/// What the surgeon reports: how far it got, an error number, nanoseconds.
+/// What the surgeon reports: how far it got, an error number (done: a descriptor's number in the
+/// process), nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct Report {
     step: Option<Step>,
-    errno: i32,
+    number: i32,
     value: u64,
 }
 
 impl Report {
     const LENGTH: usize = 24;
 
-    fn encode(step: Step, errno: i32, value: u64) -> [u8; Self::LENGTH] {
+    fn encode(step: Step, number: i32, value: u64) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
         bytes[..8].copy_from_slice(&(step as i64).to_ne_bytes());
-        bytes[8..12].copy_from_slice(&errno.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&number.to_ne_bytes());
         bytes[16..].copy_from_slice(&value.to_ne_bytes());
         bytes
     }
@@ -92,7 +124,7 @@ impl Report {
         let [a, b, c, d, e, f, g, h, i, j, k, l, _, _, _, _, value @ ..] = bytes;
         Self {
             step: Step::from_number(i64::from_ne_bytes([a, b, c, d, e, f, g, h])),
-            errno: i32::from_ne_bytes([i, j, k, l]),
+            number: i32::from_ne_bytes([i, j, k, l]),
             value: u64::from_ne_bytes(value),
         }
     }
@@ -103,11 +135,11 @@ fn explain(target: &Target, thread: i32, report: Report) -> TraceError {
     let Some(step) = report.step else {
         return TraceError::Gone { pid };
     };
-    let cause = io::Error::from_raw_os_error(report.errno);
-    if report.errno == libc::ESRCH || !target.alive() {
+    let cause = io::Error::from_raw_os_error(report.number);
+    if report.number == libc::ESRCH || !target.alive() {
         return TraceError::Gone { pid };
     }
-    match (step, report.errno) {
+    match (step, report.number) {
         (Step::Seize, libc::EPERM) => match target.status(thread, "TracerPid") {
             Ok(tracer) if tracer != 0 => TraceError::AlreadyTraced { pid, tracer },
             _ => TraceError::Permission { pid },
@@ -119,7 +151,7 @@ fn explain(target: &Target, thread: i32, report: Report) -> TraceError {
         (Step::Inspect, _) => target.error("read registers", cause),
         (Step::Call, libc::ENOSYS) => TraceError::Kernel { missing: "no userfaultfd" },
         (Step::Call, libc::EPERM | libc::EACCES) => TraceError::Denied { pid },
-        (Step::Call, _) => target.error("make a userfaultfd", cause),
+        (Step::Call, _) => target.error("make or close a userfaultfd", cause),
         (Step::Take | Step::Done, _) => target.error("take the userfaultfd over", cause),
     }
 }
@@ -203,8 +235,9 @@ fn be_surgeon(plan: &Plan, pidfd: RawFd, socket: RawFd) -> ! {
     // SAFETY: made above and open until the end of this process.
     let socket = unsafe { BorrowedFd::borrow_raw(0) };
     match operate(plan, 1) {
-        Ok((userfaultfd, nanoseconds)) => {
-            answer(socket, Report::encode(Step::Done, 0, nanoseconds), Some(userfaultfd.as_fd()));
+        Ok(Made { here, there, stopped }) => {
+            let report = Report::encode(Step::Done, there, stopped);
+            answer(socket, report, here.as_ref().map(AsFd::as_fd));
         }
         Err(Failure { step, errno }) => answer(socket, Report::encode(step, errno, 0), None),
     }

@@ -15,12 +15,12 @@
 
 mod clusters;
 mod error;
-mod inject;
-mod maps;
+pub(crate) mod inject;
+pub(crate) mod maps;
 mod surgeon;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracer;
 mod watch;
 

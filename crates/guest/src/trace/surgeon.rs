@@ -1,4 +1,4 @@
-//! The process that stops a thread, runs `userfaultfd(2)` in it and puts everything back.
+//! The process that stops a thread, runs a few system calls in it and puts everything back.
 //!
 //! It is a forked child of a program with many threads: nothing here may allocate or take a lock,
 //! so all of it is plain system calls (`signal-safety(7)`).
@@ -29,6 +29,39 @@ pub(super) struct Plan {
     pub(super) suspend_seccomp: bool,
     /// How long the thread may take to stop.
     pub(super) stop_within: Duration,
+    /// What to do there.
+    pub(super) operation: Operation,
+}
+
+/// What is done in the stopped thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    /// Makes a userfaultfd and takes it over.
+    Make(Wanted),
+    /// Closes a descriptor of the process.
+    Close(RawFd),
+}
+
+/// What kind of userfaultfd is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It is closed in the process again, so that it ends with us. One that answers only faults
+    /// of user mode will do, where the kernel gives no other.
+    Ours,
+    /// It stays open in the process as well, so that faults go on waiting when we end; and it
+    /// answers the faults of the kernel, or is not made.
+    Lasting,
+}
+
+/// What the work gave.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The userfaultfd, if one was wanted.
+    pub(super) here: Option<OwnedFd>,
+    /// Its number in the process, or the number that was closed.
+    pub(super) there: RawFd,
+    /// For how many nanoseconds the thread was stopped.
+    pub(super) stopped: u64,
 }
 
 /// How far the work got. The numbers go through a socket between two copies of one program.
@@ -67,9 +100,8 @@ const USER_CODE_64: u64 = 0x33;
 const SYSCALL_LENGTH: u64 = 2;
 const ALL_SIGNALS: u64 = u64::MAX;
 
-/// Does what `plan` says to the process of `pidfd`. The result is its userfaultfd and for how many
-/// nanoseconds the thread was stopped.
-pub(super) fn operate(plan: &Plan, pidfd: RawFd) -> Result<(OwnedFd, u64), Failure> {
+/// Does what `plan` says to the process of `pidfd`.
+pub(super) fn operate(plan: &Plan, pidfd: RawFd) -> Result<Made, Failure> {
     let thread = Thread { id: plan.thread };
     thread.order(libc::PTRACE_SEIZE, libc::PTRACE_O_TRACESYSGOOD).at(Step::Seize)?;
     let begun = nanoseconds();
@@ -83,33 +115,46 @@ pub(super) fn operate(plan: &Plan, pidfd: RawFd) -> Result<(OwnedFd, u64), Failu
         return Err(Failure { step: Step::Architecture, errno: 0 });
     }
     thread.set_signal_mask(ALL_SIGNALS).at(Step::Inspect)?;
-    let taken = take(thread, &saved, plan.syscall_at, pidfd);
-    saved.restore(thread);
-    Ok((taken?, nanoseconds() - begun))
-}
-
-/// Makes a userfaultfd in the stopped thread, takes it over, and closes it there.
-fn take(thread: Thread, saved: &Saved, at: u64, pidfd: RawFd) -> Result<OwnedFd, Failure> {
-    const FLAGS: u64 = (libc::O_CLOEXEC | libc::O_NONBLOCK) as u64;
-    // A process without CAP_SYS_PTRACE gets only one that answers no faults of the kernel. With
-    // WP_ASYNC the kernel answers all of them itself, so it serves as well.
-    const USER_MODE_ONLY: u64 = linux_raw_sys::general::UFFD_USER_MODE_ONLY as u64;
-
     let run = |number, argument| {
-        let result = saved.call(thread, at, number, argument);
+        let result = saved.call(thread, plan.syscall_at, number, argument);
         result.and_then(|value| if value < 0 { Err(-value as i32) } else { Ok(value as RawFd) })
     };
-    let there = match run(libc::SYS_userfaultfd, FLAGS) {
-        Err(libc::EPERM) => run(libc::SYS_userfaultfd, FLAGS | USER_MODE_ONLY),
-        other => other,
+    let done = match plan.operation {
+        Operation::Make(wanted) => take(run, wanted, pidfd),
+        Operation::Close(there) => {
+            run(libc::SYS_close, there as u64).at(Step::Call).map(|_| (None, there))
+        }
+    };
+    saved.restore(thread);
+    let (here, there) = done?;
+    Ok(Made { here, there, stopped: nanoseconds() - begun })
+}
+
+/// Makes a userfaultfd in the stopped thread and takes it over. It stays open there only if all
+/// went well and it is to last.
+fn take(
+    run: impl Fn(c_long, u64) -> Result<RawFd, i32>,
+    wanted: Wanted,
+    pidfd: RawFd,
+) -> Result<(Option<OwnedFd>, RawFd), Failure> {
+    const FLAGS: u64 = (libc::O_CLOEXEC | libc::O_NONBLOCK) as u64;
+    // A process without CAP_SYS_PTRACE gets only one that answers no faults of the kernel. With
+    // WP_ASYNC the kernel answers all of them itself, so it serves a tracer as well.
+    const USER_MODE_ONLY: u64 = linux_raw_sys::general::UFFD_USER_MODE_ONLY as u64;
+
+    let there = match (run(libc::SYS_userfaultfd, FLAGS), wanted) {
+        (Err(libc::EPERM), Wanted::Ours) => run(libc::SYS_userfaultfd, FLAGS | USER_MODE_ONLY),
+        (other, _) => other,
     };
     let there = there.at(Step::Call)?;
     // SAFETY: no memory is passed.
     let here = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, there, 0) };
     let taken = if here < 0 { Err(errno()) } else { Ok(here as RawFd) };
-    run(libc::SYS_close, there as u64).at(Step::Call)?;
+    if wanted == Wanted::Ours || taken.is_err() {
+        run(libc::SYS_close, there as u64).at(Step::Call)?;
+    }
     // SAFETY: a descriptor that the kernel has just made for us alone.
-    taken.at(Step::Take).map(|here| unsafe { OwnedFd::from_raw_fd(here) })
+    taken.at(Step::Take).map(|here| (Some(unsafe { OwnedFd::from_raw_fd(here) }), there))
 }
 
 /// What has to be put back.

@@ -13,14 +13,14 @@ use super::maps::{Mapping, mappings};
 
 /// A process that is to be traced.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pid: Pid,
     /// Names the process even when its number has been given to another.
     pidfd: OwnedFd,
 }
 
 impl Target {
-    pub(super) fn open(pid: Pid) -> Result<Self, TraceError> {
+    pub(crate) fn open(pid: Pid) -> Result<Self, TraceError> {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self { pid, pidfd }),
             Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => {
@@ -30,20 +30,20 @@ impl Target {
         }
     }
 
-    pub(super) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
 
-    pub(super) fn raw(&self) -> Pid {
+    pub(crate) fn raw(&self) -> Pid {
         self.pid
     }
 
-    pub(super) fn pidfd(&self) -> &OwnedFd {
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
     }
 
     /// Whether it still exists.
-    pub(super) fn alive(&self) -> bool {
+    pub(crate) fn alive(&self) -> bool {
         const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         // A pidfd becomes readable when the process ends.
         let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
@@ -51,7 +51,7 @@ impl Target {
     }
 
     /// Its mappings, as text for [`mappings`].
-    pub(super) fn maps(&self) -> Result<String, TraceError> {
+    pub(crate) fn maps(&self) -> Result<String, TraceError> {
         self.read_text("maps")
     }
 
@@ -111,7 +111,7 @@ impl Target {
     }
 
     /// An error of this process; "gone" if that is what it is.
-    pub(super) fn error(&self, action: &'static str, cause: io::Error) -> TraceError {
+    pub(crate) fn error(&self, action: &'static str, cause: io::Error) -> TraceError {
         let pid = self.pid();
         match cause.raw_os_error() {
             _ if !self.alive() => TraceError::Gone { pid },

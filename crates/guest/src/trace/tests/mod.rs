@@ -1,7 +1,7 @@
 //! Tracing of real processes: this test program, started again as one (`victim`).
 
 mod injection;
-mod victim;
+pub(crate) mod victim;
 mod writing;
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// Waits until `condition` holds.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "in vain: {what}");
@@ -21,16 +21,21 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// This program, run as another process; it is killed at the end of the test.
-struct Victim {
-    child: Child,
+pub(crate) struct Victim {
+    pub(crate) child: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Victim {
     fn start(role: &str, argument: &str) -> Self {
+        Self::start_as("trace::tests::victim::victim", role, argument)
+    }
+
+    /// The same by a test of another module, which looks for its role itself.
+    pub(crate) fn start_as(test: &str, role: &str, argument: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "trace::tests::victim::victim", "--nocapture", "-q"])
+            .args(["--exact", test, "--nocapture", "-q"])
             .env(victim::ROLE, role)
             .env(victim::ARGUMENT, argument)
             .stdin(Stdio::piped())
@@ -44,29 +49,34 @@ impl Victim {
         victim
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    fn expect(&mut self, wanted: &str) {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let length = self.answers.read_line(&mut line).unwrap();
-            assert_ne!(length, 0, "the victim ended before it said `{wanted}`");
-            if line.trim() == wanted {
-                return;
-            }
-        }
+    pub(crate) fn expect(&mut self, wanted: &str) {
+        while self.next_line() != wanted {}
     }
 
-    fn order(&mut self, order: &str) {
-        writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
+    /// What it says next.
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        let length = self.answers.read_line(&mut line).unwrap();
+        assert_ne!(length, 0, "the victim ended before it said what was wanted");
+        line.trim().to_owned()
+    }
+
+    pub(crate) fn order(&mut self, order: &str) {
+        self.begin(order);
         self.expect("done");
     }
 
+    /// Gives an order, and does not wait until it is done.
+    pub(crate) fn begin(&mut self, order: &str) {
+        writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
+    }
+
     /// The thread of this name.
-    fn thread(&self, name: &str) -> i32 {
+    pub(crate) fn thread(&self, name: &str) -> i32 {
         let mut found = None;
         eventually(name, || {
             let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_pid())).unwrap();
@@ -89,12 +99,12 @@ impl Victim {
             .count()
     }
 
-    fn open_files(&self) -> usize {
+    pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_pid())).unwrap().count()
     }
 
     /// Tells it to end and says how it did.
-    fn finish(mut self) -> ExitStatus {
+    pub(crate) fn finish(mut self) -> ExitStatus {
         self.orders = None;
         self.child.wait().unwrap()
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::Tracer;
 use crate::Ram;
 
-pub(super) const ROLE: &str = "PUNCTUAL_TEST_ROLE";
-pub(super) const ARGUMENT: &str = "PUNCTUAL_TEST_ARGUMENT";
+pub(crate) const ROLE: &str = "PUNCTUAL_TEST_ROLE";
+pub(crate) const ARGUMENT: &str = "PUNCTUAL_TEST_ARGUMENT";
 /// How long each system call waits; so long is one round of a victim.
 const WAIT: Duration = Duration::from_millis(50);
 const PAGE: usize = 4096;

@@ -1,0 +1,404 @@
+use std::collections::VecDeque;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use punctual_units::{PAGE_SIZE, PageIndex, PageRange, PageSet, Pages};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::attach;
+use super::ledger::{Ledger, Meaning};
+use super::places::{Place, Places};
+use super::{DemandError, kernel};
+use crate::Ram;
+use crate::trace::target::Target;
+use crate::trace::{Pid, TraceError, inject};
+
+/// Somebody waits for pages that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The pages that are needed: one, or all of a huge page on hugetlbfs.
+    pub pages: PageRange,
+    /// The thread that waits, by its number in the process's own PID namespace.
+    pub thread: i32,
+    /// Whether it was about to write.
+    pub write: bool,
+    /// When this program learnt of it.
+    pub at: Instant,
+}
+
+/// Answers the faults of one process on pages of its RAM that are not there yet.
+///
+/// All methods take `&self`: one thread asks for faults while others fill pages in any order.
+/// Dropping it leaves everything that is missing waiting in the process: see
+/// [`Pager::take_over`]. To give up, kill the process (SIGKILL ends threads that wait, too).
+#[derive(Debug)]
+pub struct Pager {
+    pub(super) target: Target,
+    pub(super) userfaultfd: OwnedFd,
+    /// Its number in the process.
+    pub(super) there: RawFd,
+    pub(super) places: Places,
+    /// Whether another pager may have filled pages before this one.
+    inherited: bool,
+    ledger: Mutex<Ledger>,
+    /// Faults that have been read and not been told yet.
+    untold: Mutex<VecDeque<Fault>>,
+}
+
+/// Pages at an address, claimed to be put in there.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    place: Place,
+    pages: PageRange,
+}
+
+/// What is put in.
+#[derive(Debug, Clone, Copy)]
+enum Content<'a> {
+    Zero,
+    /// The bytes, and the page that they begin with.
+    Bytes(&'a [u8], PageIndex),
+}
+
+impl Pager {
+    /// Begins to page the process `pid` on demand, wherever it has mapped `ram`: `missing` are the
+    /// pages whose content is elsewhere. All others must be as they are to be; a hole among them is
+    /// zero. On hugetlbfs whole host pages are missing: see [`Pager::missing`].
+    ///
+    /// What the file has of the missing pages is taken away, so that they fault. The process should
+    /// be paused and not have used them; it may touch them from now on, and then waits.
+    ///
+    /// One thread of it stands still for some 0.1 ms. Takes some microseconds for each run of
+    /// missing pages, and 0.3 s for each GiB of them that has to be taken away.
+    ///
+    /// # Errors
+    /// The process cannot be paged on demand; see [`DemandError`].
+    ///
+    /// # Panics
+    /// `missing` is of another machine than `ram`.
+    pub fn attach(pid: Pid, ram: &Ram, missing: &PageSet) -> Result<Self, DemandError> {
+        let (target, places) = attach::find(pid, ram)?;
+        let missing = attach::whole_host_pages(&places, missing);
+        let (userfaultfd, there) = attach::make(&target)?;
+        let pager = Self::new(target, userfaultfd, there, places, missing, false);
+        attach::begin(&pager, ram).inspect_err(|_| pager.end())?;
+        Ok(pager)
+    }
+
+    /// Goes on where another pager of the process ended without [`Pager::finish`], as when its
+    /// program was killed. `missing` is the set that it was attached with; what it has filled since
+    /// is found out. Everybody who waits is told as a new fault.
+    ///
+    /// The former must be gone: two pagers of one process would miss each other's faults.
+    ///
+    /// Nothing is injected; the process runs on. Takes as long as [`Ram::populated`].
+    ///
+    /// # Errors
+    /// The process is gone, or is not being paged on demand.
+    ///
+    /// # Panics
+    /// `missing` is of another machine than `ram`.
+    pub fn take_over(pid: Pid, ram: &Ram, missing: &PageSet) -> Result<Self, DemandError> {
+        let (target, places) = attach::find(pid, ram)?;
+        let mut missing = attach::whole_host_pages(&places, missing);
+        let (userfaultfd, there) = attach::left_behind(&target, &places)?;
+        // Every page that the file has was filled: at first none of them was there.
+        missing.subtract(&attach::known_to_be_there(ram)?);
+        let pager = Self::new(target, userfaultfd, there, places, missing, true);
+        for place in pager.places.all() {
+            kernel::wake(&pager.userfaultfd, place.start, place.end())
+                .map_err(|error| pager.error("have its faults raised again", error))?;
+        }
+        Ok(pager)
+    }
+
+    fn new(
+        target: Target,
+        userfaultfd: OwnedFd,
+        there: RawFd,
+        places: Places,
+        missing: PageSet,
+        inherited: bool,
+    ) -> Self {
+        let ledger = Mutex::new(Ledger::new(missing));
+        let untold = Mutex::default();
+        Self { target, userfaultfd, there, places, inherited, ledger, untold }
+    }
+
+    /// The pages that have not been filled, nor are just being filled. On hugetlbfs these are whole
+    /// host pages, even if only a part of one was named as missing.
+    #[must_use]
+    pub fn missing(&self) -> PageSet {
+        self.ledger().missing().clone()
+    }
+
+    /// The pages that [`Pager::next_fault`] has told, or is about to tell, and that have not been
+    /// filled: to ask for them again after the link was lost.
+    #[must_use]
+    pub fn waited_for(&self) -> PageSet {
+        self.ledger().asked().clone()
+    }
+
+    /// Waits for the next fault on a missing page; `None`: there was none within `timeout`. Several
+    /// threads that wait for one page make one fault. Faults on pages that are not missing are
+    /// answered here and not told.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn next_fault(&self, timeout: Duration) -> Result<Option<Fault>, DemandError> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Some(fault) = self.next_untold() {
+                return Ok(Some(fault));
+            }
+            let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if !self.wait(rest)? {
+                return Ok(None);
+            }
+            self.read_faults()?;
+        }
+    }
+
+    /// Puts `bytes` in as the content of those of `pages` that are missing, and wakes who waits for
+    /// them. The others are left alone. The result is how many were missing.
+    ///
+    /// Some microseconds for one page, a third of one for each page in long runs.
+    ///
+    /// # Errors
+    /// The process is gone, or a page cannot be filled; it is missing still, unless it was
+    /// [`Occupied`](DemandError::Occupied).
+    ///
+    /// # Panics
+    /// `bytes` has another size than the pages.
+    pub fn fill(&self, pages: PageRange, bytes: &[u8]) -> Result<Pages, DemandError> {
+        assert_eq!(pages.len().bytes().get(), bytes.len() as u64, "bytes for {pages:?}");
+        self.check_whole(pages)?;
+        let claimed = self.ledger().claim(pages);
+        self.put_in(&claimed, Content::Bytes(bytes, pages.start))?;
+        Ok(claimed.into_iter().map(PageRange::len).sum())
+    }
+
+    /// Does the same with zeros. Pages that nobody waits for stay holes, which take no memory.
+    ///
+    /// # Errors
+    /// As [`Pager::fill`].
+    pub fn fill_zero(&self, pages: PageRange) -> Result<Pages, DemandError> {
+        self.check_whole(pages)?;
+        let (zero, claimed) = self.ledger().claim_zero(pages);
+        self.put_in(&claimed, Content::Zero)?;
+        Ok(zero)
+    }
+
+    /// Ends the paging on demand once nothing is missing: the process depends on nobody any more,
+    /// and has no descriptor of ours left. Who calls it twice does no harm.
+    ///
+    /// One thread of the process stands still for some 0.1 ms. If it cannot be stopped for that, the
+    /// descriptor stays open there, which harms nothing, and a warning is logged.
+    ///
+    /// # Errors
+    /// Pages are still missing: nothing has changed. Or the process is gone.
+    pub fn finish(&self) -> Result<(), DemandError> {
+        let missing = self.ledger().outstanding();
+        if missing > Pages::ZERO {
+            return Err(DemandError::StillMissing { pid: self.target.pid(), missing });
+        }
+        for place in self.places.all() {
+            kernel::unregister(&self.userfaultfd, place.start, place.end())
+                .map_err(|error| self.error("let go of its RAM", error))?;
+        }
+        self.close_there();
+        Ok(())
+    }
+
+    /// Takes back what has been done to a process that has never run.
+    fn end(&self) {
+        for place in self.places.all() {
+            let _ = kernel::unregister(&self.userfaultfd, place.start, place.end());
+        }
+        self.close_there();
+    }
+
+    fn close_there(&self) {
+        if !attach::is_userfaultfd(&self.target, self.there) {
+            return;
+        }
+        if let Err(error) = inject::close(&self.target, self.there) {
+            tracing::warn!(
+                "descriptor {} stays open in process {}, which harms nothing: {error}",
+                self.there,
+                self.target.pid()
+            );
+        }
+    }
+
+    /// The next fault that has been read, unless it has been answered meanwhile.
+    fn next_untold(&self) -> Option<Fault> {
+        let mut untold = self.untold();
+        while let Some(fault) = untold.pop_front() {
+            if self.ledger().missing().contains(fault.pages.start) {
+                return Some(fault);
+            }
+        }
+        None
+    }
+
+    /// Waits until there is something to read.
+    fn wait(&self, timeout: Option<Duration>) -> Result<bool, DemandError> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        // A pidfd becomes readable when the process ends.
+        let mut waited_for = [
+            PollFd::new(&self.userfaultfd, PollFlags::IN),
+            PollFd::new(self.target.pidfd(), PollFlags::IN),
+        ];
+        match poll(&mut waited_for, timeout.as_ref()) {
+            Ok(0) => Ok(false),
+            Ok(_) if !waited_for[1].revents().is_empty() => {
+                Err(TraceError::Gone { pid: self.target.pid() }.into())
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => {
+                Err(self.error("wait for a fault", Errno::from_raw(error.raw_os_error())))
+            }
+        }
+    }
+
+    fn read_faults(&self) -> Result<(), DemandError> {
+        let messages = kernel::faults(&self.userfaultfd)
+            .map_err(|cause| self.target.error("read a fault", cause))?;
+        let at = Instant::now();
+        for message in messages {
+            let Some(place) = self.places.at(message.address) else { continue };
+            let pages = place.host_page_at(message.address);
+            // What it means is settled in the same moment in which it is noted, so that no page
+            // is filled, or found to be zero, between the two.
+            let meaning = self.ledger().fault(pages);
+            match meaning {
+                Meaning::Ask => {
+                    let kernel::Message { thread, write, .. } = message;
+                    self.untold().push_back(Fault { pages, thread, write, at });
+                }
+                Meaning::OnTheirWay => {}
+                Meaning::There => self.let_go_on(place, pages)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a fault on a page that is not missing: it was filled since, perhaps through another
+    /// mapping, or it has always been a hole.
+    fn let_go_on(&self, place: &Place, pages: PageRange) -> Result<(), DemandError> {
+        let piece = Piece { place: *place, pages };
+        match self.put(piece, Content::Zero) {
+            Ok(()) => Ok(()),
+            Err((_, Errno::EEXIST)) => self.wake(place, pages),
+            Err((_, error)) => Err(self.error("answer a fault on a zero page", error)),
+        }
+    }
+
+    /// Puts claimed pages in place. What cannot be is given back.
+    fn put_in(&self, claimed: &[PageRange], content: Content<'_>) -> Result<(), DemandError> {
+        let pieces = claimed.iter().flat_map(|run| self.places.to_fill(*run));
+        let mut pieces = pieces.map(|(place, pages)| Piece { place: *place, pages });
+        while let Some(piece) = pieces.next() {
+            if let Err((rest, error)) = self.put_in_piece(piece, content) {
+                let mut ledger = self.ledger();
+                ledger.give_back(rest);
+                pieces.for_each(|piece| ledger.give_back(piece.pages));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for one piece; an error comes with what is not in place.
+    fn put_in_piece(
+        &self,
+        piece: Piece,
+        content: Content<'_>,
+    ) -> Result<(), (PageRange, DemandError)> {
+        let Piece { place, pages: mut rest } = piece;
+        while !rest.is_empty() {
+            let outcome = self.put(Piece { place, pages: rest }, content);
+            let done = outcome
+                .map_or_else(|(bytes, _)| Pages::new(bytes / PAGE_SIZE.get()), |()| rest.len());
+            let (filled, left) = rest.split_at(done);
+            self.filled(filled).map_err(|error| (left, error))?;
+            rest = match outcome {
+                Ok(()) => left,
+                Err((_, Errno::EEXIST)) if self.inherited => {
+                    // The former pager has filled it, and may have died before it woke anybody.
+                    let (there, left) = left.split_at(place.host_page.pages());
+                    self.wake(&place, there).map_err(|error| (left, error))?;
+                    self.filled(there).map_err(|error| (left, error))?;
+                    left
+                }
+                Err((_, Errno::EEXIST)) => {
+                    let pid = self.target.pid();
+                    return Err((left, DemandError::Occupied { pid, page: left.start }));
+                }
+                Err((_, error)) => return Err((left, self.error("fill a page", error))),
+            };
+        }
+        Ok(())
+    }
+
+    fn put(&self, piece: Piece, content: Content<'_>) -> Result<(), (u64, Errno)> {
+        let Piece { place, pages } = piece;
+        let start = place.address(pages.start.0);
+        let length = pages.len().bytes().get();
+        match content {
+            Content::Bytes(bytes, first) => {
+                let from = PageRange { start: first, end: pages.start }.len().bytes().get();
+                let bytes = &bytes[from as usize..][..length as usize];
+                kernel::copy(&self.userfaultfd, start, bytes)
+            }
+            Content::Zero if place.host_page == PAGE_SIZE => {
+                kernel::zero(&self.userfaultfd, start, start + length)
+            }
+            Content::Zero => kernel::copy(&self.userfaultfd, start, &vec![0; length as usize]),
+        }
+    }
+
+    /// Notes pages as filled, and wakes who waits for them elsewhere than where they were put in.
+    ///
+    /// In this order: a fault elsewhere that was raised before the wake is woken by it; one whose
+    /// message is read after the note is answered by [`Self::let_go_on`].
+    fn filled(&self, pages: PageRange) -> Result<(), DemandError> {
+        self.ledger().filled(pages);
+        self.places.to_wake(pages).try_for_each(|(place, part)| self.wake(place, part))
+    }
+
+    fn wake(&self, place: &Place, pages: PageRange) -> Result<(), DemandError> {
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let (start, length) = (place.address(pages.start.0), pages.len().bytes().get());
+        kernel::wake(&self.userfaultfd, start, start + length)
+            .map_err(|error| self.error("wake who waits for a page", error))
+    }
+
+    fn check_whole(&self, pages: PageRange) -> Result<(), DemandError> {
+        for (place, part) in self.places.to_fill(pages) {
+            let whole = place.host_page.pages().get();
+            let cut = |page: PageIndex| !(page.0 - place.pages.start.0).is_multiple_of(whole);
+            if cut(part.start) || cut(part.end) {
+                return Err(DemandError::PartOfHostPage { pages, host_page: place.host_page });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn error(&self, action: &'static str, error: Errno) -> DemandError {
+        attach::error(&self.target, action, error)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while it holds the ledger")
+    }
+
+    fn untold(&self) -> MutexGuard<'_, VecDeque<Fault>> {
+        self.untold.lock().expect("nothing panics while it holds the queue")
+    }
+}
