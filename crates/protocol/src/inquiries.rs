@@ -27,7 +27,8 @@ impl Model {
             }
             _ => false,
         };
-        if by_thread || by_record { Answer::Undecided } else { Answer::Aborted }
+        let unknown = asked.forgotten && !self.rules.have(Deviation::PresumesAborted);
+        if by_thread || by_record || unknown { Answer::Undecided } else { Answer::Aborted }
     }
 
     /// A source hears a question and answers it; mirrors `punctual_host::arrivals::hear`.
@@ -43,22 +44,34 @@ impl Model {
         if answer != Answer::Committed {
             return;
         }
-        let twice = self.rules.have(Deviation::ClearsTwice);
         let host = world.host(source);
-        match host.record {
-            Some(Standing::Departed(departed)) if departed == attempt => {
-                if !twice {
-                    host.record = Some(Standing::Ending);
-                }
-                let todo = vec![Task::Remove, Task::RemoveRecord];
-                host.threads.push(Thread::of(Role::Clearing, attempt, todo));
+        if host.record == Some(Standing::Departed(attempt)) {
+            if !self.rules.have(Deviation::ClearsTwice) {
+                host.record = Some(Standing::Ending);
             }
-            Some(Standing::Leaving(leaving))
-                if leaving == attempt && !self.rules.have(Deviation::RemindersComeTooEarly) =>
-            {
-                host.answered |= 1 << attempt;
-            }
-            _ => {}
+            let todo = vec![Task::Remove, Task::RemoveRecord];
+            host.threads.push(Thread::of(Role::Clearing, attempt, todo));
+        }
+    }
+
+    /// What reminds a source that its machine runs; mirrors `punctual_host::arrivals::remind`.
+    pub(crate) fn reminder(&self, attempt: u8) -> Thread {
+        let times = if self.rules.have(Deviation::RemindersComeTooEarly) { 1 } else { 2 };
+        Thread::of(Role::Reminding, attempt, vec![Task::Ask; times])
+    }
+
+    /// Whether a thread is to ask now. A reminder asks once more, so much later that a source that
+    /// waited for word has given up waiting.
+    pub(crate) fn asks(&self, world: &World, thread: &Thread) -> bool {
+        let last = thread.role == Role::Reminding
+            && thread.todo.len() == 1
+            && !self.rules.have(Deviation::RemindersComeTooEarly);
+        let source = world.attempts[usize::from(thread.attempt)].from;
+        let waits =
+            world.hosts[usize::from(source)].record == Some(Standing::Leaving(thread.attempt));
+        match thread.todo.first() {
+            Some(task) => *task == Task::Ask && !(last && waits),
+            None => thread.is_idle() && thread.asking == Asking::Due,
         }
     }
 
@@ -83,12 +96,10 @@ impl Model {
         asker.asking = Asking::No;
         match (asker.role, answer) {
             (Role::Arriving, _) => self.feed(world, host, thread, Input::Answered(answer)),
-            (Role::Reminding, Some(_)) => asker.todo.clear(),
+            (Role::Reminding, Some(_)) => drop(asker.todo.pop()),
+            (Role::Reminding, None) => {}
             // As `punctual_host::recovery::ask`.
-            (_, Some(Answer::Committed)) => {
-                let resident = Task::Stand(Standing::Resident);
-                asker.todo = vec![Task::Recover, resident, Task::RecordRunning];
-            }
+            (_, Some(Answer::Committed)) => asker.todo = self.keep(Some(Task::RecordRunning)),
             (_, Some(Answer::Aborted)) => asker.todo = super::recovery::give_up(),
             (_, Some(Answer::Undecided) | None) => {}
         }

@@ -34,7 +34,6 @@ impl Model {
             record: has.then_some(Standing::Resident),
             copy: has.then_some(Copy { state: CopyState::Running, fresh: true }),
             uncertain: false,
-            answered: 0,
             threads: vec![],
         };
         let Bounds { faults, cancels, .. } = self.bounds;
@@ -86,8 +85,6 @@ impl Model {
         let thread = &world.hosts[usize::from(host)].threads[number];
         let attempt = Some(thread.attempt);
         let mut step = |what, cost, next| steps.push((Step { host, attempt, what, cost }, next));
-        let asks = thread.todo.first() == Some(&Task::Ask)
-            || thread.is_idle() && thread.asking == Asking::Due;
         if thread.asking == Asking::Waiting {
             let inquiry = world.attempts[usize::from(thread.attempt)].inquiry;
             if inquiry != Inquiry::Asked {
@@ -97,7 +94,7 @@ impl Model {
             }
             return;
         }
-        if asks {
+        if self.asks(world, thread) {
             let mut next = world.clone();
             self.ask(&mut next, host, number);
             step(What::Asks, Cost::Free, next);

@@ -16,7 +16,6 @@ impl Model {
         let ended = world.host(host);
         ended.up = false;
         ended.threads.clear();
-        ended.answered = 0;
         for number in 0..world.attempts.len() {
             let number = u8::try_from(number).expect("there are few attempts");
             let (incoming, outgoing) = world.lanes(host, number);
@@ -104,25 +103,25 @@ impl Model {
     fn arriving(&self, world: &mut World, host: u8, number: u8) -> Vec<Task> {
         let runs = Some(CopyState::Running) == world.host(host).copy.map(|copy: Copy| copy.state);
         let attempt = world.attempt(number);
-        let resident = Task::Stand(Standing::Resident);
-        let ours = attempt.running == Written::Yes && attempt.discarded != Written::Yes;
-        let reminds = !self.rules.have(Deviation::RemindersDieWithTheDaemon);
-        if runs && !self.rules.have(Deviation::DiscardsWhatRuns) || ours {
-            let mut todo = vec![Task::Recover, resident];
-            if !ours {
-                todo.push(Task::RecordRunning);
-            }
-            if reminds {
-                todo.push(Task::Remind);
-            }
-            return todo;
+        if attempt.running == Written::Yes && attempt.discarded != Written::Yes {
+            return self.keep(None);
         }
         let asked = attempt.asked == Written::Yes && attempt.discarded != Written::Yes;
-        if asked && !self.rules.have(Deviation::RecoveryDiscardsWhatWasAskedFor) {
-            vec![Task::Ask]
-        } else {
+        if !asked || self.rules.have(Deviation::RecoveryDiscardsWhatWasAskedFor) {
             give_up()
+        } else if runs && !self.rules.have(Deviation::DiscardsWhatRuns) {
+            self.keep(Some(Task::RecordRunning))
+        } else {
+            vec![Task::Ask]
         }
+    }
+
+    /// Makes a machine run that has come here; mirrors `punctual_host::recovery::keep`.
+    pub(crate) fn keep(&self, note: Option<Task>) -> Vec<Task> {
+        let reminds = !self.rules.have(Deviation::RemindersDieWithTheDaemon);
+        let reminder = reminds.then_some(Task::Remind);
+        let resident = Task::Stand(Standing::Resident);
+        [Task::Recover, resident].into_iter().chain(note).chain(reminder).collect()
     }
 
     /// Of a machine that came here, wherever it is by now, its source may not know that it ran.
@@ -134,19 +133,23 @@ impl Model {
                 && attempt.discarded != Written::Yes;
             let number = u8::try_from(number).expect("there are few attempts");
             if came && world.host(host).record != Some(Standing::Arriving(number)) {
-                let reminder = Thread::of(Role::Reminding, number, vec![Task::Ask]);
+                let reminder = self.reminder(number);
                 world.host(host).threads.push(reminder);
             }
         }
     }
 
     /// Whether the source's log may be tidied of an attempt; mirrors
-    /// `punctual_host::journal::State::tidy`.
+    /// `punctual_host::journal::tidied`. How it ended is kept, so that this shows only by the rules
+    /// by which it is not, or not for ever.
     pub(crate) fn may_be_forgotten(&self, world: &World, number: u8) -> bool {
         let attempt = &world.attempts[usize::from(number)];
         let host = &world.hosts[usize::from(attempt.from)];
-        let named = host.record.and_then(Standing::undecided) == Some(number)
+        let shows =
+            [Deviation::PresumesAborted, Deviation::TidiesWhatIsNamed, Deviation::ForgetsInTheEnd];
+        let named = host.record.and_then(Standing::attempt) == Some(number)
             && !self.rules.have(Deviation::TidiesWhatIsNamed);
-        attempt.ended && !attempt.forgotten && !named
+        let shows = shows.into_iter().any(|deviation| self.rules.have(deviation));
+        shows && attempt.ended && !attempt.forgotten && !named
     }
 }

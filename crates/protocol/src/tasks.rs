@@ -3,7 +3,6 @@
 use crate::cores::{Input, MessageId};
 use crate::model::Model;
 use crate::properties::Breach;
-use crate::rules::Deviation;
 use crate::world::{Asking, Copy, CopyState, Role, Standing, Thread, World};
 
 /// Whether something is in a log.
@@ -41,8 +40,6 @@ pub(crate) enum Task {
     NoteEnded,
     Close,
     Stand(Standing),
-    /// Behind a commit of which it was not heard whether the machine runs.
-    LetGo,
     AtHome,
     Forget,
     Remove,
@@ -78,7 +75,6 @@ impl Task {
             | Self::Load
             | Self::Work(Input::Traced)
             | Self::Stand(_)
-            | Self::LetGo
             | Self::AtHome
             | Self::Forget
             | Self::RemoveRecord => &[How::Fails],
@@ -156,41 +152,16 @@ impl Model {
                 }
                 return;
             }
-            _ => return self.attend(world, host, thread, task, done),
+            Task::Remind => {
+                let reminder = self.reminder(attempt);
+                return world.host(host).threads.push(reminder);
+            }
+            _ => return attend(world, host, thread, task),
         };
         let thread = world.thread(host, thread);
         // Behind the end of a state machine nobody waits for answers.
         if thread.core.is_some() {
             thread.answers.push(answer);
-        }
-    }
-
-    /// What a host does besides driving a state machine.
-    fn attend(&self, world: &mut World, host: u8, thread: usize, task: Task, done: bool) {
-        let attempt = world.thread(host, thread).attempt;
-        let arriving = world.host(host).record == Some(Standing::Arriving(attempt));
-        match task {
-            Task::NoteEnded => world.attempt(attempt).ended = true,
-            Task::Close => world.close(host, attempt),
-            Task::Stand(standing) => world.host(host).record = Some(standing),
-            Task::LetGo => {
-                let answered = world.host(host).answered & 1 << attempt != 0;
-                if answered && !self.rules.have(Deviation::RemindersComeTooEarly) {
-                    world.thread(host, thread).todo.extend([Task::Remove, Task::RemoveRecord]);
-                } else if done {
-                    world.host(host).record = Some(Standing::Departed(attempt));
-                }
-            }
-            Task::AtHome if arriving => world.host(host).record = Some(Standing::Resident),
-            Task::Forget if arriving => world.host(host).record = None,
-            Task::Remove => world.remove(host),
-            Task::RemoveRecord => world.host(host).record = None,
-            Task::Recover => world.let_run(host),
-            Task::Remind => {
-                let reminder = Thread::of(Role::Reminding, attempt, vec![Task::Ask]);
-                world.host(host).threads.push(reminder);
-            }
-            _ => {}
         }
     }
 
@@ -200,6 +171,23 @@ impl Model {
             world.attempt(attempt).handed_over = Some(fresh);
         }
         world.send(host, attempt, Some(message));
+    }
+}
+
+/// What a host does besides driving a state machine.
+fn attend(world: &mut World, host: u8, thread: usize, task: Task) {
+    let attempt = world.thread(host, thread).attempt;
+    let arriving = world.host(host).record == Some(Standing::Arriving(attempt));
+    match task {
+        Task::NoteEnded => world.attempt(attempt).ended = true,
+        Task::Close => world.close(host, attempt),
+        Task::Stand(standing) => world.host(host).record = Some(standing),
+        Task::AtHome if arriving => world.host(host).record = Some(Standing::Resident),
+        Task::Forget if arriving => world.host(host).record = None,
+        Task::Remove => world.remove(host),
+        Task::RemoveRecord => world.host(host).record = None,
+        Task::Recover => world.let_run(host),
+        _ => {}
     }
 }
 

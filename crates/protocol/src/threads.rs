@@ -43,7 +43,9 @@ impl Model {
             Reached::Moved { seen_running: true } => {
                 vec![Task::NoteEnded, Task::Close, Task::Remove, Task::RemoveRecord]
             }
-            Reached::Moved { seen_running: false } => vec![Task::Close, Task::LetGo],
+            Reached::Moved { seen_running: false } => {
+                vec![Task::Close, Task::Stand(Standing::Departed(attempt))]
+            }
             Reached::Stayed => vec![Task::NoteEnded, Task::Close, resident],
             Reached::Unknown if self.rules.have(Deviation::ResumesWhenUnknown) => {
                 vec![Task::Close, Task::Recover, resident]

@@ -28,8 +28,6 @@ pub(crate) struct Host {
     pub(crate) copy: Option<Copy>,
     /// A write has left the log in a state that is not known; it takes no more.
     pub(crate) uncertain: bool,
-    /// Attempts, one bit each, about which `committed` was answered before their source let go.
-    pub(crate) answered: u8,
     pub(crate) threads: Vec<Thread>,
 }
 
@@ -45,6 +43,14 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
+    /// The attempt that it names.
+    pub(crate) fn attempt(self) -> Option<u8> {
+        match self {
+            Self::Departed(attempt) => Some(attempt),
+            other => other.undecided(),
+        }
+    }
+
     /// The attempt that has yet to decide over the machine.
     pub(crate) fn undecided(self) -> Option<u8> {
         match self {
