@@ -34,7 +34,8 @@ pub(crate) struct BenchPredict {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
     /// A handful of moves in less than a minute
-    #[arg(long, conflicts_with_all = ["workloads", "rates", "downtimes", "cold", "repetitions"])]
+    #[arg(long, conflicts_with_all = ["workloads", "rates", "downtimes", "within"])]
+    #[arg(conflicts_with_all = ["cold", "repetitions"])]
     pub(crate) slice: bool,
     /// Where all moves are written as they are made, as JSON
     #[arg(short, long, default_value = "predict.json", value_name = "FILE")]
@@ -57,6 +58,7 @@ impl BenchPredict {
             workloads: vec![Occupation::Idle, Occupation::Sweep],
             rates: vec![BytesPerSecond::megabits(300)],
             downtimes: [20, 300].map(Duration::from_millis).to_vec(),
+            within: Duration::from_secs(10),
             cold: 0,
             repetitions: 1,
             ..self
