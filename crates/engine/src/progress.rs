@@ -12,6 +12,8 @@ use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_secon
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// Before the offer: the host looks at the machine and the link, and plans the move.
+    Planning,
     /// The destination is asked whether it takes the machine, and the link is measured.
     Offering,
     /// The destination starts its process; the source begins to trace.
@@ -39,6 +41,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Planning => "planning",
             Self::Offering => "offering",
             Self::Preparing => "preparing",
             Self::Copying => "copying",
@@ -61,7 +64,7 @@ pub struct Progress {
     pub machine: String,
     /// The phase.
     pub phase: Phase,
-    /// Time since the offer.
+    /// Time since the offer; in [`Phase::Planning`] since that began.
     #[serde(rename = "elapsed_s", with = "in_seconds")]
     pub elapsed: Duration,
     /// The round, counted from 1; 0 before the first.

@@ -19,5 +19,6 @@ pub mod synthetic;
 
 pub use facts::{Ask, Facts};
 pub use plan::{
-    AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Way, plan, plan_with,
+    AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Simulated, Way,
+    plan, plan_with,
 };

@@ -5,6 +5,7 @@
 //! and intervals by [`Calibration`](punctual_model::Calibration), which knows how far past
 //! predictions were off.
 
+mod fixed;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use punctual_engine::report::{Ending, Promise};
-use punctual_engine::{FixedCost, Report, Request};
-use punctual_model::{Policy, quantile};
-use punctual_units::{BytesPerSecond, Probability};
+use punctual_engine::{Report, Request};
+use punctual_model::Policy;
+use punctual_units::BytesPerSecond;
 
+pub use fixed::expected;
 pub(crate) use samples::{Sample, Samples};
 
 use crate::replay::{Playback, Replay};
@@ -124,30 +126,6 @@ pub(crate) fn way(policy: Policy) -> Way {
         Policy::HeldBack => Way::HeldBack,
         Policy::Continuous => Way::Continuous,
     }
-}
-
-/// The fixed part of an interruption by what past ones took: the median of each part, and what is
-/// to be added so that it holds with this confidence.
-#[must_use]
-pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Duration) {
-    if past.is_empty() {
-        return (FixedCost::default(), Duration::ZERO);
-    }
-    let median = |part: fn(&FixedCost) -> Duration| {
-        let mut times: Vec<_> = past.iter().map(part).collect();
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    let fixed = FixedCost {
-        stop: median(|cost| cost.stop),
-        device_state: median(|cost| cost.device_state),
-        commit: median(|cost| cost.commit),
-        resume: median(|cost| cost.resume),
-    };
-    let mut sums: Vec<_> = past.iter().map(|cost| cost.sum().as_secs_f64()).collect();
-    sums.sort_by(f64::total_cmp);
-    let most = quantile::upper(&sums, confidence).unwrap_or_default();
-    (fixed, Duration::from_secs_f64(most).saturating_sub(fixed.sum()))
 }
 
 /// What differs from sample to sample, by the sample's number alone.

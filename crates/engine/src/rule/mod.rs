@@ -24,6 +24,8 @@ const MOST_EXTRA: u32 = 3;
 /// Copying goes on so long without coming nearer to the promise before it is asked whether that
 /// will ever change.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same of a machine that is moved in any case and cannot come within what was asked.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
 /// An estimate that is better by less than this share is no headway.
 const HEADWAY: f64 = 0.05;
 
@@ -176,10 +178,13 @@ impl Rule {
             return Ok(Headway::Made);
         }
         let without_headway = now.at.saturating_sub(since);
-        if without_headway < PATIENCE.max(now.next_round.saturating_mul(3)) {
+        // Nothing makes up for a fixed part that is too long alone.
+        let in_reach = now.settled.surely.fixed < self.asked;
+        let patience = if in_reach { PATIENCE } else { LITTLE_PATIENCE };
+        if without_headway < patience.max(now.next_round.saturating_mul(3)) {
             return Ok(Headway::Made);
         }
-        if let Some(wait) = (now.lull)(left) {
+        if let Some(wait) = (now.lull)(left).filter(|_| in_reach) {
             return Ok(Headway::Lull(wait));
         }
         if self.force {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use punctual_engine::report::Predicted;
 use punctual_engine::times::{in_milliseconds, in_seconds};
-use punctual_model::{Policy, Strategy};
+use punctual_model::{Policy, Strategy, quantile};
 use punctual_units::{Bytes, BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
@@ -143,9 +143,22 @@ pub struct Forecast {
     /// What it takes at most, with the confidence that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<AtMost>,
+    /// What the simulated moves alone say: what a measured move is compared with, to make up for it
+    /// the next time.
+    #[serde(rename = "simulated_s", default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<Simulated>,
     /// What stands against this way, and what its figures rest on where that is not the trace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+}
+
+/// What simulated moves say, in seconds, before past errors are made up for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// Of the interruption.
+    pub downtime: quantile::Forecast,
+    /// Of the whole move.
+    pub total: quantile::Forecast,
 }
 
 /// An upper bound of the times of a move, at the confidence that was asked for.

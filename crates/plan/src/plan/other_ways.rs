@@ -67,6 +67,7 @@ pub(super) fn restart(prospect: &Prospect<'_>) -> Forecast {
             interval95: Intervals { downtime: interval, total: interval },
         }),
         at_most: Some(AtMost { downtime, total: downtime }),
+        simulated: None,
         remarks,
     }
 }

@@ -41,6 +41,7 @@ fn plan() -> Plan {
             gives_up: Probability::ZERO,
             predicted: Some(predicted),
             at_most: Some(AtMost { downtime: ms(40), total: ms(4000) }),
+            simulated: None,
             remarks: vec![],
         }],
         cheapest_bandwidth: Some(BytesPerSecond::megabits(400)),

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use punctual_engine::report::{Interval, Intervals, Predicted, Quantiles};
-use punctual_model::Calibration;
+use punctual_model::{Calibration, quantile};
 use punctual_units::{Bytes, Probability};
 
-use crate::{Ask, AtMost, Facts, Forecast, Way};
+use crate::{Ask, AtMost, Facts, Forecast, Simulated, Way};
 
 /// What came of one simulated move.
 #[derive(Debug, Clone)]
@@ -59,12 +59,16 @@ impl Samples {
                 interval95: Intervals { downtime: downtime.interval()?, total: total.interval()? },
             })
         };
+        let simulated = quantile::Forecast::of(&downtimes)
+            .zip(quantile::Forecast::of(&totals))
+            .map(|(downtime, total)| Simulated { downtime, total });
         Forecast {
             way,
             keeps: self.kept(),
             gives_up: self.share(|sample| sample.times.is_none()),
             predicted: predicted(),
             at_most: at_most(ask.confidence),
+            simulated,
             remarks: self.remark().into_iter().collect(),
         }
     }

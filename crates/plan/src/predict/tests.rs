@@ -1,5 +1,7 @@
 use punctual_units::Pages;
 
+use punctual_units::Probability;
+
 use super::*;
 use crate::synthetic::Synthetic;
 
@@ -56,16 +58,6 @@ fn a_guest_that_writes_faster_while_it_is_moved_takes_longer() {
         prospect.forecast(Policy::PreCopy, 6, &Alone).predicted.unwrap().total.p50
     };
     assert!(total(2.0) > total(1.0).mul_f64(1.05), "{:?} and {:?}", total(2.0), total(1.0));
-}
-
-#[test]
-fn past_moves_tell_the_fixed_part_and_its_spread() {
-    let past: Vec<_> =
-        (1..=20).map(|number| FixedCost { stop: ms(number), ..FixedCost::default() }).collect();
-    let (fixed, spread) = expected(&past, Probability::saturating(0.9));
-    assert_eq!(fixed.stop, ms(11));
-    assert_eq!(spread, ms(19) - ms(11));
-    assert_eq!(expected(&[], Probability::ONE), (FixedCost::default(), Duration::ZERO));
 }
 
 #[test]
