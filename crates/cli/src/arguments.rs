@@ -1,6 +1,7 @@
 //! What may be said on the command line. Help, man pages and completions come from here.
 
 mod bench_predict;
+mod moving;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use punctual_lab::bench::Contender;
 use punctual_units::{Bytes, BytesPerSecond, Probability, parse};
 
 pub(crate) use bench_predict::BenchPredict;
+pub(crate) use moving::{Limits, Migrate, Plan};
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Show(Machine),
     /// End a machine
     Stop(Machine),
+    /// Tell what each way of moving a machine would do, and which one is best
+    Plan(Plan),
     /// Move a running machine to another host
     Migrate(Migrate),
     /// Record which pages a machine writes, or show what was recorded
@@ -143,31 +147,6 @@ pub(crate) struct Attach {
 pub(crate) struct Machine {
     /// The machine
     pub(crate) name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Migrate {
-    /// The machine
-    pub(crate) name: String,
-    /// Where to: a peer of the daemon, or ADDRESS:PORT of the other daemon
-    #[arg(long, value_name = "HOST")]
-    pub(crate) to: String,
-    /// The longest interruption
-    #[arg(long, default_value = "50ms", value_name = "TIME", value_parser = time)]
-    pub(crate) downtime: Duration,
-    /// Give up after this time, with the machine running on where it is
-    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
-    pub(crate) within: Duration,
-    /// Send no faster; refuse if the link is slower [default: what the link gives]
-    #[arg(long, value_name = "RATE")]
-    pub(crate) bandwidth: Option<BytesPerSecond>,
-    /// Compare a digest of the whole RAM at both ends while the guest stands; what that takes comes
-    /// on top of the interruption
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Only check, and show the command line at the destination
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 /// Without a subcommand page writes are recorded. A machine that is called `show` is named after
@@ -447,10 +426,22 @@ mod tests {
     fn a_migration_has_the_defaults_that_the_manual_states() {
         let said = Arguments::try_parse_from(["punctual", "migrate", "web", "--to", "b"]).unwrap();
         let Command::Migrate(migrate) = said.command else { panic!("{said:?}") };
-        assert_eq!(migrate.downtime, Duration::from_millis(50));
-        assert_eq!(migrate.within, Duration::from_secs(60));
-        assert_eq!(migrate.bandwidth, None);
-        assert!(!migrate.dry_run && !migrate.verify);
+        let Limits { downtime, within, bandwidth, confidence } = migrate.limits;
+        assert_eq!((downtime, within), (Duration::from_millis(50), Duration::from_secs(60)));
+        assert_eq!((bandwidth, confidence.get()), (None, 0.99));
+        assert_eq!((migrate.look, migrate.policy, migrate.plan), (None, None, None));
+        assert!(!migrate.dry_run && !migrate.verify && !migrate.force);
+    }
+
+    #[test]
+    fn a_plan_says_the_limits_of_a_move() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["punctual"], words].concat());
+        assert!(parse(&["migrate", "--plan", "web.plan"]).is_ok());
+        for limit in ["--downtime", "--within"] {
+            parse(&["migrate", "--plan", "web.plan", limit, "9s"]).unwrap_err();
+        }
+        parse(&["migrate", "web"]).unwrap_err();
+        parse(&["plan", "web"]).unwrap_err();
     }
 
     #[test]

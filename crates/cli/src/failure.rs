@@ -55,6 +55,11 @@ impl Failure {
         Self { exit: Exit::Left, ..Self::usage(what, hint) }
     }
 
+    /// What went wrong, without what to do about it.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// `None` for a migration that was completed.
     pub(crate) fn of_report(report: &Report) -> Option<Self> {
         let exit = match report.outcome {

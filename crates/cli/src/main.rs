@@ -5,6 +5,7 @@ mod commands;
 mod daemon;
 mod failure;
 mod output;
+mod plan_output;
 mod progress;
 mod trace_output;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use punctual_engine::report::{Ending, Report};
+use punctual_engine::report::{Ending, Phases, Predicted, Promise, Quantiles, Report};
 use punctual_host::api::{MachineDetails, MachineSummary};
 use punctual_lab::bench::throughput::{Throughput, ThroughputRow};
 use punctual_lab::bench::tracing::{Tracing, TracingRow, Writer};
@@ -97,42 +97,70 @@ pub(crate) fn command_line(words: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// What a migration promised and took, in few lines.
+/// What of a migration was promised, predicted and measured, in few lines.
 pub(crate) fn report(report: &Report) -> Table {
     let mut table = plain();
     let measured = &report.measured;
-    let phases = &measured.phases;
-    table.set_header(["", "PROMISED", "MEASURED"]);
+    let predicted = report.predicted.as_ref();
+    let foretold = |of: fn(&Predicted) -> String| predicted.map_or_else(String::new, of);
+    table.set_header(["", "PROMISED", "PREDICTED", "MEASURED"]);
     table.add_row([
         "downtime",
         &milliseconds(report.promised.downtime),
+        &foretold(|predicted| span(predicted.downtime, milliseconds)),
         &measured.downtime.map_or_else(|| "not stopped".to_owned(), |_| downtime(report)),
     ]);
-    table.add_row(["total time", &seconds(report.promised.total), &seconds(measured.total)]);
-    table.add_row(["on the wire", "", &measured.wire_bytes.to_string()]);
-    table.add_row(["pages sent", "", &measured.pages_sent.get().to_string()]);
-    table.add_row(["rounds", "", &measured.rounds.to_string()]);
+    table.add_row([
+        "total time",
+        &seconds(report.promised.total),
+        &foretold(|predicted| span(predicted.total, seconds)),
+        &seconds(measured.total),
+    ]);
+    let bytes = foretold(|predicted| predicted.wire_bytes.to_string());
+    table.add_row(["on the wire", "", &bytes, &measured.wire_bytes.to_string()]);
+    let promise = report.promise.map_or("-", |promise| match promise {
+        Promise::Kept => "kept",
+        Promise::Broken => "BROKEN",
+        Promise::Refused => "refused",
+    });
+    table.add_row(["promise", "", "", promise]);
+    table.add_row(["policy", "", "", report.policy.name()]);
+    table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);
+    table.add_row(["rounds", "", "", &measured.rounds.to_string()]);
+    if let Some(planned) = measured.planned {
+        table.add_row(["looked beforehand", "", "", &seconds(planned)]);
+    }
     if measured.downtime.is_some() {
-        let parts = [
-            ("  stop", phases.stop),
-            ("  final copy", phases.final_copy),
-            ("  device state", phases.device_state),
-            ("  verify", phases.verify),
-            ("  commit", phases.commit),
-            ("  resume", phases.resume),
-        ];
-        for (name, time) in parts.into_iter().filter(|(_, time)| !time.is_zero()) {
-            table.add_row([name, "", &milliseconds(time)]);
+        for (name, time) in parts(&measured.phases).into_iter().filter(|(_, time)| !time.is_zero())
+        {
+            table.add_row([name, "", "", &milliseconds(time)]);
         }
     }
     if let Some(equal) = report.ram_digest_equal {
-        table.add_row(["RAM digest", "equal", if equal { "equal" } else { "DIFFERENT" }]);
+        table.add_row(["RAM digest", "equal", "", if equal { "equal" } else { "DIFFERENT" }]);
     }
-    for number in [1, 2] {
-        let column = table.column_mut(number).expect("the table has three columns");
+    for number in [1, 2, 3] {
+        let column = table.column_mut(number).expect("the table has four columns");
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Where the interruption went.
+fn parts(phases: &Phases) -> [(&'static str, Duration); 6] {
+    [
+        ("  stop", phases.stop),
+        ("  final copy", phases.final_copy),
+        ("  device state", phases.device_state),
+        ("  verify", phases.verify),
+        ("  commit", phases.commit),
+        ("  resume", phases.resume),
+    ]
+}
+
+/// A median, and what is exceeded once in a hundred times.
+fn span(quantiles: Quantiles, shown: fn(Duration) -> String) -> String {
+    format!("{} (99 %: {})", shown(quantiles.p50), shown(quantiles.p99))
 }
 
 /// What a demonstration promised and showed.
@@ -140,15 +168,15 @@ pub(crate) fn demo(demo: &Demo) -> Table {
     let mut table = report(&demo.report);
     let gap = demo.report.measured.client_gap;
     let gap = gap.map_or_else(|| "not heard".to_owned(), milliseconds);
-    table.add_row(["client's longest silence", "", &gap]);
-    table.add_row(["  without a move", "", &milliseconds(demo.client.baseline_gap)]);
+    table.add_row(["client's longest silence", "", "", &gap]);
+    table.add_row(["  without a move", "", "", &milliseconds(demo.client.baseline_gap)]);
     let stream = if demo.stream_broke.is_none() { "unbroken" } else { "BROKEN" };
-    table.add_row(["client's TCP stream", "unbroken", stream]);
+    table.add_row(["client's TCP stream", "unbroken", "", stream]);
     let check = match &demo.check.wrong {
         None => format!("{} pages right", demo.check.pages_checked),
         Some(_) => "WRONG BYTE".to_owned(),
     };
-    table.add_row(["guest's own check", "all right", &check]);
+    table.add_row(["guest's own check", "all right", "", &check]);
     table
 }
 

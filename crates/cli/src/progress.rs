@@ -100,12 +100,21 @@ pub(crate) fn describe(progress: &Progress) -> String {
     if progress.rate.get() > 0 {
         parts.push(progress.rate.to_string());
     }
-    if let Some(eta) = eta(progress) {
+    if let Some(eta) = progress.ends_in.or_else(|| eta(progress)) {
         parts.push(format!("ETA {}", seconds(eta)));
     }
-    if let Some(downtime) = progress.downtime_now {
-        let asked = milliseconds(progress.downtime_asked);
-        parts.push(format!("downtime now {} (asked {asked})", milliseconds(downtime)));
+    let asked = milliseconds(progress.downtime_asked);
+    match (progress.downtime_predicted, progress.downtime_now) {
+        (Some(predicted), Some(now)) => parts.push(format!(
+            "downtime {} at the end, now {} (asked {asked})",
+            milliseconds(predicted),
+            milliseconds(now)
+        )),
+        (predicted, now) => {
+            if let Some(downtime) = predicted.or(now) {
+                parts.push(format!("downtime {} (asked {asked})", milliseconds(downtime)));
+            }
+        }
     }
     if parts.is_empty() {
         parts.push(format!("since {}", seconds(progress.elapsed)));
@@ -152,7 +161,8 @@ mod tests {
     fn a_look_tells_rate_rest_and_end() {
         assert_eq!(
             describe(&progress()),
-            "round 2, 1 MiB left, 8.4 Mbit/s, ETA 2.00 s, downtime now 80.0 ms (asked 50.0 ms)"
+            "round 2, 1 MiB left, 8.4 Mbit/s, ETA 2.00 s, downtime 40.0 ms at the end, now 80.0 ms \
+             (asked 50.0 ms)"
         );
     }
 

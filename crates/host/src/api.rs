@@ -11,6 +11,8 @@
 //! | `POST /v1/machines/NAME/traces` | [`TraceRequest`] | a line of [`TraceEvent`] now and then; the last is not `progress`. Who leaves ends the recording |
 //! | `DELETE /v1/machines/NAME/traces` | | `null`; the recording ends soon after, with what there is |
 //! | `GET /v1/machines/NAME/traces/last` | | the file (`docs/trace-format.md`) |
+//! | `POST /v1/plans` | [`PlanRequest`] | a line of [`PlanEvent`] now and then; the last is the plan, or why there is none. Who leaves ends it |
+//! | `POST /v1/surveys` | [`SurveyRequest`] | [`Facts`](punctual_plan::Facts) |
 //! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
 //! | `GET /v1/migrations` | | a list of [`Migration`] |
 //! | `GET /v1/migrations/ID` | | [`Migration`] |
@@ -20,16 +22,22 @@
 //!
 //! Whatever goes wrong is answered by a [`Problem`] and a status that fits its [`ProblemKind`].
 
+mod planning;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use punctual_engine::{FixedCost, Progress, Report};
+use punctual_engine::report::Policy;
+use punctual_engine::{FixedCost, Progress, Report, Request};
+use punctual_plan::{Forecast, Plan};
 use punctual_units::{Bytes, BytesPerSecond, Probability};
 use punctual_wire::{MigrationId, Refusal};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use planning::{PlanEvent, PlanRequest, SurveyRequest};
 
 /// What stands before every path.
 pub const VERSION: &str = "/v1";
@@ -215,7 +223,10 @@ pub struct TraceSummary {
 }
 
 /// Asks to move a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Unless it is forced, a move is refused before anything is touched if no way of moving keeps the
+/// limits with the confidence asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MigrateRequest {
     /// The machine.
     pub machine: String,
@@ -234,9 +245,30 @@ pub struct MigrateRequest {
     /// Whether the machine is to be moved even if that takes longer than was asked for.
     #[serde(default)]
     pub force: bool,
+    /// With which probability the limits are to be kept.
+    #[serde(default = "confidence")]
+    pub confidence: Probability,
+    /// How long the machine is traced before it is moved. `None` uses the last trace if it is of
+    /// this process and at most ten minutes old, else traces for [`MigrateRequest::LOOK`]. Zero
+    /// uses such a trace if there is one, else moves without a prediction.
+    #[serde(default)]
+    pub look: Option<Duration>,
+    /// How the memory is moved; `None` leaves it to the plan.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// A plan to be carried out: it says the limits, and the machine is not traced for another.
+    #[serde(default)]
+    pub plan: Option<Box<Plan>>,
+}
+
+fn confidence() -> Probability {
+    Probability::saturating(Request::CONFIDENCE)
 }
 
 impl MigrateRequest {
+    /// How long a machine is traced where nobody said.
+    pub const LOOK: Duration = Duration::from_secs(2);
+
     /// Asks to move a machine within these times, and for nothing else.
     #[must_use]
     pub fn new(machine: &str, to: &str, downtime: Duration, within: Duration) -> Self {
@@ -249,6 +281,10 @@ impl MigrateRequest {
             verify: false,
             dry_run: false,
             force: false,
+            confidence: confidence(),
+            look: None,
+            policy: None,
+            plan: None,
         }
     }
 }
@@ -262,6 +298,9 @@ pub struct Migration {
     pub machine: String,
     /// The host it goes to, as it was asked for.
     pub to: String,
+    /// What it is expected to take, by the way that it goes; `None` where nobody looked, and before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Box<Forecast>>,
     /// Where it stands; `None` before the first look.
     pub progress: Option<Progress>,
     /// For a dry run that was accepted: the command line at the destination.
@@ -275,7 +314,15 @@ impl Migration {
     /// One that has ended before it began.
     pub(crate) fn ended(id: Id, request: &MigrateRequest, report: Report) -> Self {
         let (machine, to) = (request.machine.clone(), request.to.clone());
-        Self { id, machine, to, progress: None, command_line: vec![], report: Some(report) }
+        Self {
+            id,
+            machine,
+            to,
+            forecast: None,
+            progress: None,
+            command_line: vec![],
+            report: Some(report),
+        }
     }
 
     /// Whether it is over.

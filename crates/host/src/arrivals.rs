@@ -1,4 +1,5 @@
-//! What comes in from other hosts: machines that are offered, and questions about attempts.
+//! What comes in from other hosts: machines that are offered, questions about attempts, and looks
+//! at the link.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,6 +19,7 @@ use punctual_wire::{
 use crate::host::Host;
 use crate::hypervisor::Handle;
 use crate::registry::{Record, Standing, check_name};
+use crate::survey;
 
 /// How many connections are served at a time; more are closed at once.
 const MOST: usize = 64;
@@ -129,6 +131,9 @@ fn hear(host: &Arc<Host>, arrival: Arrival) -> Result<(), LinkError> {
             if outcome == Outcome::Committed {
                 host.clear_departed(inquiry.migration);
             }
+        }
+        first @ (SourceMessage::Probe(_) | SourceMessage::ProbeEnd) => {
+            survey::answer(link, first)?;
         }
         other => tracing::warn!(?other, "another host begins with what is no beginning"),
     }

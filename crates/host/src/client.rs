@@ -10,6 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use punctual_plan::Facts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -17,7 +18,7 @@ use tokio::net::UnixStream;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    Problem, RunRequest, TraceEvent, TraceRequest, VERSION,
+    PlanEvent, PlanRequest, Problem, RunRequest, SurveyRequest, TraceEvent, TraceRequest, VERSION,
 };
 
 /// How long a daemon may take to answer: QEMU's start is the longest that it waits for itself.
@@ -170,6 +171,22 @@ impl Client {
         let answer = self.send(Method::GET, &path, None::<&()>).await?;
         let file = answer.into_body().collect().await.map_err(|e| self.broken(e))?;
         Ok(file.to_bytes().into())
+    }
+
+    /// Has a move planned, and tells how that goes on. To drop what is returned ends it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn plan(&self, request: &PlanRequest) -> Result<Events<PlanEvent>, ClientError> {
+        self.events(Method::POST, "/plans", Some(request)).await
+    }
+
+    /// What is known of moves to another host, with the link to it as it is now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn survey(&self, request: &SurveyRequest) -> Result<Facts, ClientError> {
+        self.ask(Method::POST, "/surveys", Some(request)).await
     }
 
     /// Begins a migration and returns at once; [`Client::follow`] tells how it goes.

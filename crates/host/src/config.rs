@@ -106,8 +106,8 @@ impl HostConfig {
         self.state_dir.join("traces")
     }
 
-    pub(crate) fn costs(&self) -> PathBuf {
-        self.state_dir.join("costs.json")
+    pub(crate) fn experience(&self) -> PathBuf {
+        self.state_dir.join("experience.json")
     }
 
     /// The address of another host: a peer's by its name, or what already is one.

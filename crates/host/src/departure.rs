@@ -1,33 +1,33 @@
 //! Machines that leave this host.
 
-use std::sync::{Arc, PoisonError};
+mod before;
+
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_engine::report::{
-    Ending, Engine, Holder, Measured, Phases, Policy, Promise, Promised, Report,
-};
-use punctual_engine::{Emigration, FixedCost, Request, emigrate};
+use punctual_engine::report::{Ending, Engine, Holder, Measured, Promise, Promised, Report};
+use punctual_engine::{Emigration, Request, emigrate};
 use punctual_guest::{SourceMachine, Surrendered};
 use punctual_link::{Link, Timeouts};
 use punctual_units::PageSet;
 use punctual_wire::{MigrationId, Offer};
 
 use crate::api::{MigrateRequest, Migration, Problem, ProblemKind};
+use crate::experience::Past;
 use crate::host::Host;
 use crate::hypervisor::Departure;
 use crate::migrations::Ticket;
+use crate::planning::Decision;
 use crate::registry::{Record, Standing};
-
-/// How memory is moved where nobody says. In simulations of hot and cold guests it was never worse
-/// than the standard order or the order alone.
-const POLICY: Policy = Policy::HeldBack;
+use before::{Before, Ended};
 
 impl Host {
     /// Begins a migration, which goes on in a thread of its own. One that cannot be has a report
     /// that says so at once.
     pub(crate) fn migrate(self: &Arc<Self>, request: MigrateRequest) -> Result<Migration, Problem> {
         let address = self.config.address_of(&request.to)?;
+        let request = self.as_planned(request)?;
         let id = MigrationId(rand::random());
         let leaving = Standing::Leaving(id.into());
         let at_home = |from| from == Standing::Resident;
@@ -69,7 +69,7 @@ impl Host {
             from: self.config.name.clone(),
             to: request.to.clone(),
             engine: Engine::default(),
-            policy: POLICY,
+            policy: Decision::blind(request.policy).policy,
             promised: Promised { downtime: request.downtime, total: request.within },
             predicted: None,
             measured: Measured::default(),
@@ -97,36 +97,44 @@ impl Leaving {
     fn go(self) {
         let machine = &self.request.machine;
         tracing::info!(machine, to = self.request.to, id = %self.ticket.migration().id, "leaves");
-        let report = self.attempt().unwrap_or_else(|(outcome, problem)| {
+        let report = self.attempt().unwrap_or_else(|Ended { outcome, problem, predicted }| {
             self.host.stand(machine, Standing::Resident);
-            self.host.report_of(&self.request, outcome, &problem)
+            Report { predicted, ..self.host.report_of(&self.request, outcome, &problem) }
         });
-        let Report { outcome, owner, reason, .. } = &report;
-        tracing::info!(machine, ?outcome, ?owner, reason, "the migration has ended");
+        let Report { outcome, owner, promise, reason, .. } = &report;
+        tracing::info!(machine, ?outcome, ?owner, ?promise, reason, "the migration has ended");
         self.ticket.end(report);
     }
 
-    fn attempt(&self) -> Result<Report, (Ending, Problem)> {
-        let refused = |refusals: Vec<_>| (Ending::Refused, Problem::from(&refusals[..]));
+    fn attempt(&self) -> Result<Report, Ended> {
         let failed = |error: &dyn std::error::Error| {
             let what = format!("machine `{}`: {error}", self.request.machine);
-            (Ending::Failed, Problem::failed(what, ""))
+            Ended::failed(Problem::failed(what, ""))
         };
-        let Departure { machine, description, .. } =
-            self.host.hypervisor.depart(&self.record.name, &self.record.handle).map_err(refused)?;
+        let Departure { mut machine, description, processors, direct_io } = self
+            .host
+            .hypervisor
+            .depart(&self.record.name, &self.record.handle)
+            .map_err(|refusals| Ended::refused(Problem::from(&refusals[..])))?;
         let populated = machine.ram().populated().map_err(|error| failed(&error))?;
         let offer = self.offer(&*machine, description, &populated);
-        let before = Instant::now();
+        let mut before = self.before(&mut *machine, processors, direct_io, &offer)?;
+        self.ticket.foresee(before.decision.forecast.clone());
+        let connecting = Instant::now();
         let link = Link::connect(&self.address, &Timeouts::default()).map_err(|error| {
             let what = format!("machine `{}`: {error}", self.request.machine);
-            (Ending::Refused, Problem::refused(what, ""))
+            Ended::refused(Problem::refused(what, ""))
         })?;
         link.pace(self.request.bandwidth).map_err(|error| failed(&error))?;
         // To connect takes one round trip, to agree on a version another.
-        let request = self.request(before.elapsed() / 2);
+        let request = self.request(&mut before, connecting.elapsed() / 2);
         let Host { journal, .. } = &*self.host;
         let cancel = self.ticket.cancel();
-        Ok(self.settle(emigrate(machine, link, offer, &request, journal, &self.ticket, cancel)))
+        let ended = emigrate(machine, link, offer, &request, journal, &self.ticket, cancel);
+        let mut report = self.settle(ended);
+        report.measured.planned = before.took;
+        self.host.experience().add(Past::of(&self.address, &report, before.expectation()));
+        Ok(report)
     }
 
     fn offer(
@@ -150,14 +158,19 @@ impl Leaving {
         }
     }
 
-    fn request(&self, round_trip: Duration) -> Request {
-        let costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
+    fn request(&self, before: &mut Before, round_trip: Duration) -> Request {
+        let (fixed, fixed_spread) = self.host.experience().fixed(self.request.confidence);
+        let Decision { policy, .. } = before.decision;
         Request {
             within: self.request.within,
-            fixed: costs.expected(),
+            fixed,
+            fixed_spread,
             round_trip,
+            confidence: self.request.confidence,
+            heat: before.heat.take(),
+            predicted: before.decision.predicted(),
             force: self.request.force,
-            ..Request::new(self.request.to.clone(), POLICY)
+            ..Request::new(self.request.to.clone(), policy)
         }
     }
 
@@ -199,8 +212,5 @@ impl Leaving {
                 self.host.stand(name, departed);
             }
         }
-        let Phases { stop, device_state, commit, resume, .. } = report.measured.phases;
-        let mut costs = self.host.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        costs.add(FixedCost { stop, device_state, commit, resume });
     }
 }

@@ -1,8 +1,8 @@
 //! A host: its machines and what can be asked of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use punctual_units::Bytes;
+use punctual_units::{Bytes, Probability};
 use punctual_wire::MigrationId;
 
 use crate::api::{
@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::arrivals::Arrivals;
 use crate::config::HostConfig;
-use crate::costs::CostHistory;
+use crate::experience::Experience;
 use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) hypervisor: Box<dyn Hypervisor>,
     pub(crate) registry: Registry,
     pub(crate) journal: Journal,
-    pub(crate) costs: Mutex<CostHistory>,
+    experience: Mutex<Experience>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) recordings: Recordings,
     migrations: Arc<Migrations>,
@@ -39,7 +39,7 @@ impl Host {
         registry: Registry,
         journal: Journal,
     ) -> Self {
-        let costs = Mutex::new(CostHistory::open(&config.costs()));
+        let experience = Mutex::new(Experience::open(&config.experience()));
         let (arrivals, migrations) = (Arc::default(), Arc::default());
         let recordings = Recordings::default();
         Self {
@@ -48,7 +48,7 @@ impl Host {
             hypervisor,
             registry,
             journal,
-            costs,
+            experience,
             arrivals,
             recordings,
             migrations,
@@ -59,6 +59,12 @@ impl Host {
         &self.migrations
     }
 
+    /// What past moves took.
+    pub(crate) fn experience(&self) -> MutexGuard<'_, Experience> {
+        // A move is remembered whole or not at all.
+        self.experience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn facts(&self) -> HostFacts {
         HostFacts {
             name: self.config.name.clone(),
@@ -66,7 +72,7 @@ impl Host {
             listen: self.address.clone(),
             peers: self.config.peers.clone(),
             free_memory: free_memory(),
-            fixed_costs: self.costs.lock().unwrap_or_else(PoisonError::into_inner).expected(),
+            fixed_costs: self.experience().fixed(Probability::ZERO).0,
         }
     }
 

@@ -9,7 +9,9 @@
 //!                   │ ├── registry: which machines are here    (state directory)
 //!                   │ ├── journal:  who owns a moving machine  (state directory)
 //!                   │ ├── migrations: those under way, and who watches them
-//!                   │ └── traces:     page writes, recorded           (state directory)
+//!                   │ ├── traces:     page writes, recorded           (state directory)
+//!                   │ ├── experience: what past moves took            (state directory)
+//!                   │ └── planning:   what a move would do, before it begins
 //!                   ▼
 //!              Hypervisor: QEMU, or what a test puts in its place
 //! ```
@@ -22,18 +24,21 @@ pub mod api;
 mod arrivals;
 pub mod client;
 mod config;
-mod costs;
 mod daemon;
 mod departure;
 mod durable;
+mod experience;
 mod host;
 pub mod hypervisor;
 mod journal;
+mod listener;
 mod migrations;
+mod planning;
 mod ram_mount;
 mod recovery;
 mod registry;
 mod server;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -41,6 +46,7 @@ mod traces;
 pub use config::{ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};
 pub use journal::{Journal, LogError, Stage};
+pub use planning::Threads;
 pub use ram_mount::RamMount;
 pub use registry::{RegistryError, Standing};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use punctual_engine::{Cancel, Observer, Progress, Report};
+use punctual_plan::Forecast;
 use tokio::sync::watch;
 
 use crate::api::{Id, Migration};
@@ -51,6 +52,7 @@ impl Migrations {
             id,
             machine: lost.machine.clone(),
             to: lost.to.clone(),
+            forecast: None,
             progress: None,
             command_line: vec![],
             report: None,
@@ -153,6 +155,11 @@ impl Ticket {
         let table = self.migrations.lock();
         let entry = table.entries.get(&self.number).expect("what is under way is kept");
         entry.migration.clone()
+    }
+
+    /// Notes what the move is expected to take.
+    pub(crate) fn foresee(&self, forecast: Option<Forecast>) {
+        self.change(|migration| migration.forecast = forecast.map(Box::new));
     }
 
     /// Notes the command line that the destination would use.

@@ -11,13 +11,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
+use punctual_plan::Facts;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    Problem, ProblemKind, RunRequest, TraceRequest,
+    PlanRequest, Problem, ProblemKind, RunRequest, SurveyRequest, TraceRequest,
 };
 use crate::host::Host;
+use crate::listener::Listener;
 use crate::migrations::Watcher;
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -32,6 +35,8 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/machines/{name}", get(machine).delete(stop))
         .route("/machines/{name}/traces", post(record).delete(end_recording))
         .route("/machines/{name}/traces/last", get(last_trace))
+        .route("/plans", post(plan))
+        .route("/surveys", post(survey))
         .route("/migrations", get(migrations).post(migrate))
         .route("/migrations/{id}", get(migration).delete(cancel))
         .route("/migrations/{id}/events", get(events_of))
@@ -66,20 +71,22 @@ async fn stop(State(host): Shared, Path(name): Path<String>) -> Answer<MachineSu
     blocking(move || host.stop(&name)).await.map(Json)
 }
 
-/// One line of JSON for each event of the recording.
 async fn record(
     State(host): Shared,
     Path(name): Path<String>,
     Request(request): Request<TraceRequest>,
 ) -> Result<Response, Problem> {
-    let listener = blocking(move || host.record(&name, request)).await?;
+    blocking(move || host.record(&name, request)).await.map(told)
+}
+
+/// One line of JSON for each event.
+fn told<T: Serialize + Clone + Send + Sync + 'static>(listener: Listener<T>) -> Response {
     let lines = stream::unfold(listener, |mut listener| async move {
         let event = listener.next().await?;
         let line = serde_json::to_string(&event).expect("an event is JSON") + "\n";
         Some((Ok::<_, Infallible>(line), listener))
     });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 async fn end_recording(State(host): Shared, Path(name): Path<String>) -> Answer<()> {
@@ -92,6 +99,17 @@ async fn last_trace(
 ) -> Result<impl IntoResponse, Problem> {
     let trace = blocking(move || host.last_trace(&name)).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], trace))
+}
+
+async fn plan(
+    State(host): Shared,
+    Request(request): Request<PlanRequest>,
+) -> Result<Response, Problem> {
+    blocking(move || host.plan(request)).await.map(told)
+}
+
+async fn survey(State(host): Shared, Request(request): Request<SurveyRequest>) -> Answer<Facts> {
+    blocking(move || host.survey(&request)).await.map(Json)
 }
 
 async fn migrate(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use punctual_engine::report::{Ending, Phases, Report};
+use punctual_engine::report::{Ending, Phases, Promise, Quantiles, Report};
 use punctual_units::PAGE_SIZE;
 
 use crate::chart::{BLUE, Chart, ChartError, GREEN, Mark, ORANGE, Series, Style};
@@ -45,7 +45,7 @@ pub fn migration(report: &Report, client: Option<&ClientView>) -> Result<String,
                     @if !report.reason.is_empty() { p { (report.reason) } }
                 }
                 section {
-                    h2 { "Promised and measured" }
+                    h2 { "Promised, predicted and measured" }
                     (summary(report, client))
                 }
                 @if report.measured.downtime.is_some() {
@@ -98,39 +98,68 @@ fn summary(report: &Report, client: Option<&ClientView>) -> Markup {
     };
     html! {
         table {
-            tr { th {} td { "promised" } td { "measured" } }
+            tr { th {} td { "promised" } td { "predicted" } td { "measured" } }
             tr {
                 th { "downtime, as the engine saw it" }
-                td { (milliseconds(report.promised.downtime)) } td { (downtime) }
+                td { (milliseconds(report.promised.downtime)) }
+                td { @if let Some(predicted) = &report.predicted { (span(predicted.downtime, milliseconds)) } }
+                td { (downtime) }
             }
             @if !verify.is_zero() {
                 tr {
                     th { "on top of it, computing the RAM digests" }
-                    td {} td { (milliseconds(verify)) }
+                    td {} td {} td { (milliseconds(verify)) }
                 }
             }
             @if let Some(gap) = measured.client_gap {
                 tr {
                     th { "longest silence, as the client saw it" }
-                    td {} td { (milliseconds(gap)) }
+                    td {} td {} td { (milliseconds(gap)) }
                 }
             }
             @if let Some(client) = client {
                 tr {
                     th { "longest silence without a move" }
-                    td {} td { (milliseconds(client.baseline_gap)) }
+                    td {} td {} td { (milliseconds(client.baseline_gap)) }
                 }
             }
             tr {
                 th { "total time" }
-                td { (seconds(report.promised.total)) } td { (seconds(measured.total)) }
+                td { (seconds(report.promised.total)) }
+                td { @if let Some(predicted) = &report.predicted { (span(predicted.total, seconds)) } }
+                td { (seconds(measured.total)) }
             }
-            tr { th { "bytes on the wire" } td {} td { (measured.wire_bytes) } }
-            tr { th { "pages sent" } td {} td { (measured.pages_sent.get()) } }
-            tr { th { "rounds" } td {} td { (measured.rounds) } }
-            tr { th { "RAM digest" } td {} td { (digest) } }
+            tr {
+                th { "bytes on the wire" }
+                td {}
+                td { @if let Some(predicted) = &report.predicted { (predicted.wire_bytes) } }
+                td { (measured.wire_bytes) }
+            }
+            @if let Some(promise) = report.promise {
+                tr { th { "promise" } td {} td {} td { (kept(promise)) } }
+            }
+            @if let Some(planned) = measured.planned {
+                tr { th { "looking beforehand, not in the total" } td {} td {} td { (seconds(planned)) } }
+            }
+            tr { th { "policy" } td {} td {} td { (report.policy) } }
+            tr { th { "pages sent" } td {} td {} td { (measured.pages_sent.get()) } }
+            tr { th { "rounds" } td {} td {} td { (measured.rounds) } }
+            tr { th { "RAM digest" } td {} td {} td { (digest) } }
         }
     }
+}
+
+fn kept(promise: Promise) -> &'static str {
+    match promise {
+        Promise::Kept => "kept",
+        Promise::Broken => "BROKEN",
+        Promise::Refused => "refused",
+    }
+}
+
+/// A median, and what is exceeded once in a hundred times.
+fn span(quantiles: Quantiles, shown: fn(Duration) -> String) -> String {
+    format!("{} (99 %: {})", shown(quantiles.p50), shown(quantiles.p99))
 }
 
 /// The parts of the downtime as one bar, each as wide as it was long.

@@ -6,12 +6,14 @@ use punctual_engine::Report;
 use punctual_engine::report::Ending;
 use punctual_host::api::{MigrateRequest, Migration};
 use punctual_host::client::{Client, Events};
+use punctual_units::Probability;
 use serde::Serialize;
 
-use crate::arguments::{Global, Migrate};
+use super::plan;
+use crate::arguments::{Global, Limits, Migrate};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::{daemon, output};
+use crate::{daemon, output, plan_output};
 
 /// The report of a dry run, with what it found out.
 #[derive(Serialize)]
@@ -22,15 +24,16 @@ struct DryRun<'a> {
 }
 
 pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Failure> {
+    let request = request(&said)?;
     let client = daemon::client(global)?;
     let dry_run = said.dry_run;
-    let migration = client.migrate(&request(&said)).await?;
+    let migration = client.migrate(&request).await?;
     let mut display = Display::new(global.json || dry_run);
     // One that was refused at once is not remembered.
     let ended = if migration.has_ended() {
         Ok(migration)
     } else {
-        follow(&client, &migration, &mut display).await
+        follow(&client, &migration, request.confidence, &mut display).await
     };
     display.end();
     let migration = ended?;
@@ -40,6 +43,9 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
         (true, true) => output::json(&DryRun { report, command_line })?,
         (true, false) if !command_line.is_empty() => {
             output::line(output::command_line(command_line))?;
+            if let Some(forecast) = &migration.forecast {
+                output::line(plan_output::in_a_line(forecast, request.confidence))?;
+            }
         }
         (false, true) => output::json(report)?,
         (false, false) if report.outcome != Ending::Refused => {
@@ -56,23 +62,39 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
     }
 }
 
-fn request(said: &Migrate) -> MigrateRequest {
-    MigrateRequest {
-        bandwidth: said.bandwidth,
+/// What is meant: the machine, the host and the limits may stand in a plan.
+fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
+    let plan = said.plan.as_deref().map(plan::read).transpose()?;
+    let planned = plan.as_ref().map(|plan| (&plan.machine, &plan.ask.to));
+    let said_or = |said: &Option<String>, planned: Option<&String>| {
+        said.as_ref().or(planned).cloned().expect("it is required where there is no plan")
+    };
+    let machine = said_or(&said.name, planned.map(|(machine, _)| machine));
+    let to = said_or(&said.to, planned.map(|(_, to)| to));
+    let Limits { downtime, within, bandwidth, confidence } = said.limits;
+    let confidence = plan.as_ref().map_or(confidence, |plan| plan.ask.confidence);
+    Ok(MigrateRequest {
+        bandwidth,
         verify: said.verify,
         dry_run: said.dry_run,
-        ..MigrateRequest::new(&said.name, &said.to, said.downtime, said.within)
-    }
+        force: said.force,
+        confidence,
+        look: said.look,
+        policy: said.policy,
+        plan: plan.map(Box::new),
+        ..MigrateRequest::new(&machine, &to, downtime, within)
+    })
 }
 
 /// Shows the migration until it has ended. The first Ctrl-C cancels it, the second leaves it.
 async fn follow(
     client: &Client,
     migration: &Migration,
+    confidence: Probability,
     display: &mut Display,
 ) -> Result<Migration, Failure> {
     let mut events = client.follow(migration.id).await?;
-    let ended = async { show(&mut events, display).await };
+    let ended = async { show(&mut events, confidence, display).await };
     tokio::pin!(ended);
     tokio::select! {
         ended = &mut ended => return ended,
@@ -89,8 +111,17 @@ async fn follow(
     }
 }
 
-async fn show(events: &mut Events, display: &mut Display) -> Result<Migration, Failure> {
+async fn show(
+    events: &mut Events,
+    confidence: Probability,
+    display: &mut Display,
+) -> Result<Migration, Failure> {
+    let mut foretold = false;
     while let Some(migration) = events.next().await? {
+        if let Some(forecast) = migration.forecast.as_ref().filter(|_| !foretold) {
+            display.say(&plan_output::in_a_line(forecast, confidence));
+            foretold = true;
+        }
         if let Some(progress) = &migration.progress {
             display.show(progress);
         }

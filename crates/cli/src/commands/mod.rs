@@ -11,6 +11,7 @@ mod lab;
 mod list;
 mod man;
 mod migrate;
+mod plan;
 mod run;
 mod show;
 mod stop;
@@ -32,6 +33,7 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::List => ask(list::run(&global)),
         Command::Show(said) => ask(show::run(&global, &said.name)),
         Command::Stop(said) => ask(stop::run(&global, &said.name)),
+        Command::Plan(said) => ask(plan::run(&global, said)),
         Command::Migrate(said) => ask(migrate::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
         Command::Trace(said) => trace::run(&global, said),

@@ -3,6 +3,7 @@
 mod answers;
 mod fakes;
 mod moves;
+mod planning;
 mod processes;
 mod recovery;
 mod tracing;
@@ -10,6 +11,7 @@ mod tracing;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use punctual_engine::Report;
 use tempfile::TempDir;
@@ -128,8 +130,10 @@ fn two_hosts() -> (TempDir, Host, Host) {
     (directory, a, b)
 }
 
+/// Moves a machine without a look at it.
 fn request(machine: &str, to: &Site) -> MigrateRequest {
-    let (downtime, within) =
-        (std::time::Duration::from_secs(2), std::time::Duration::from_secs(60));
-    MigrateRequest { verify: true, ..MigrateRequest::new(machine, &to.address, downtime, within) }
+    let (downtime, within) = (Duration::from_secs(2), Duration::from_secs(60));
+    let look = Some(Duration::ZERO);
+    let request = MigrateRequest::new(machine, &to.address, downtime, within);
+    MigrateRequest { verify: true, look, ..request }
 }

@@ -11,7 +11,7 @@ use super::{request, two_hosts};
 use crate::api::{MachineState, MigrateRequest, Migration};
 
 /// Fills the machine's memory with what cannot be packed.
-fn fill(fakes: &Fakes, name: &str) {
+pub(super) fn fill(fakes: &Fakes, name: &str) {
     let machine = fakes.get(name).unwrap();
     let mut page = [0_u8; 4096];
     for index in 0..layout().pages().get() {
@@ -45,7 +45,10 @@ fn a_machine_moves_there_and_back() {
     assert_eq!(report.outcome, Ending::Completed, "{}", report.reason);
     assert_eq!(a.machines(), [("web".to_owned(), MachineState::Running)]);
     assert_eq!(b.machines(), []);
-    assert!(directory.path().join("b-state/costs.json").exists(), "costs are remembered");
+    assert!(
+        directory.path().join("b-state/experience.json").exists(),
+        "what it took is remembered"
+    );
 }
 
 #[test]

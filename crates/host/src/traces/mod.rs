@@ -16,12 +16,12 @@ use std::time::Duration;
 use punctual_engine::Cancel;
 use punctual_trace::Trace;
 use punctual_units::Probability;
-use tokio::sync::watch;
 
 use crate::api::{Problem, TraceEvent, TraceRequest, TraceSummary};
 use crate::host::Host;
 use crate::hypervisor::Departure;
-use crate::registry::Standing;
+use crate::listener::{Listener, listen};
+use crate::registry::{Record, Standing};
 
 use self::recording::{Progress, RecordError, Wanted, record};
 
@@ -45,42 +45,16 @@ impl Recordings {
     }
 }
 
-/// Tells how a recording goes on. Dropping it ends the recording early; what there is by then is kept.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    events: watch::Receiver<Option<TraceEvent>>,
-    cancel: Cancel,
-}
-
-impl Listener {
-    /// The newest event that has not been seen; `None` once the last has been.
-    pub(crate) async fn next(&mut self) -> Option<TraceEvent> {
-        self.events.changed().await.ok()?;
-        self.events.borrow_and_update().clone()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
-
 impl Host {
     /// Begins to record a machine's page writes, in a thread of its own.
     pub(crate) fn record(
         self: &Arc<Self>,
         name: &str,
         request: TraceRequest,
-    ) -> Result<Listener, Problem> {
+    ) -> Result<Listener<TraceEvent>, Problem> {
         check(&request)?;
-        let at_home = |from| from == Standing::Resident;
-        let record = self.registry.shift(name, at_home, Standing::Traced)?;
-        let cancel = Cancel::new();
-        let (tell, events) = watch::channel(None);
-        self.recordings.lock().insert(name.to_owned(), cancel.clone());
-        let session =
-            Session { host: Arc::clone(self), name: name.to_owned(), cancel: cancel.clone() };
+        let (session, record) = Session::begin(self, name)?;
+        let (teller, listener) = listen(session.cancel.clone());
         let departure = self.hypervisor.depart(name, &record.handle);
         let Departure { machine, processors, direct_io, .. } =
             departure.map_err(|refusals| Problem::from(&refusals[..]))?;
@@ -88,19 +62,19 @@ impl Host {
         let wanted = Wanted { machine: name.to_owned(), processors, direct_io, length, cost };
         let work = move || {
             let mut machine = machine;
-            let mut observe = |progress| drop(tell.send_replace(Some(seen(progress, length))));
+            let mut observe = |progress| teller.tell(seen(progress, length));
             let recorded = record_logged(&mut *machine, &wanted, &session.cancel, &mut observe);
             // The tracing has ended, and the monitor is free, before the machine is.
             drop(machine);
             let ended = recorded.and_then(|trace| session.keep(&trace));
             drop(session);
-            tell.send_replace(Some(ended.map_or_else(TraceEvent::Failed, TraceEvent::Recorded)));
+            teller.tell(ended.map_or_else(TraceEvent::Failed, TraceEvent::Recorded));
         };
         let thread = thread::Builder::new().name(format!("trace-{name}")).spawn(work);
         thread.map_err(|error| {
             Problem::failed(format!("no thread for the recording: {error}"), "raise the limits")
         })?;
-        Ok(Listener { events, cancel })
+        Ok(listener)
     }
 
     /// Ends the recording of a machine early; what there is by then is kept.
@@ -174,14 +148,24 @@ fn seen(progress: Progress, length: Duration) -> TraceEvent {
     TraceEvent::Progress { elapsed, length, scans, rate, cost }
 }
 
-/// A recording under way. However it ends, the machine is at home again after it.
-struct Session {
+/// A look at a machine that stays where it is. However it ends, the machine is at home again after it.
+pub(crate) struct Session {
     host: Arc<Host>,
     name: String,
-    cancel: Cancel,
+    /// What ends it early.
+    pub(crate) cancel: Cancel,
 }
 
 impl Session {
+    /// Takes a machine that is at home for it.
+    pub(crate) fn begin(host: &Arc<Host>, name: &str) -> Result<(Self, Record), Problem> {
+        let at_home = |from| from == Standing::Resident;
+        let record = host.registry.shift(name, at_home, Standing::Traced)?;
+        let cancel = Cancel::new();
+        host.recordings.lock().insert(name.to_owned(), cancel.clone());
+        Ok((Self { host: Arc::clone(host), name: name.to_owned(), cancel }, record))
+    }
+
     fn keep(&self, trace: &Trace) -> Result<TraceSummary, Problem> {
         let file = trace.encode();
         kept::write(&self.host.config.traces(), &self.name, &file).map_err(|error| {

@@ -1,0 +1,150 @@
+//! What is known of a machine's departure before it begins, and whether it begins at all.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use punctual_engine::report::{Ending, Predicted};
+use punctual_engine::{Observer, Phase, Progress};
+use punctual_guest::SourceMachine;
+use punctual_model::Heat;
+use punctual_plan::{Ask, Plan};
+use punctual_units::{Bytes, BytesPerSecond, Pages};
+use punctual_wire::Offer;
+
+use super::Leaving;
+use crate::api::Problem;
+use crate::experience::{Expectation, Writes};
+use crate::planning::{
+    Decision, Foresight, Outlook, Refused, Subject, Unforeseen, check_plan, decide, heat_of,
+};
+
+/// What is known of a move before it begins.
+pub(super) struct Before {
+    /// How the machine is moved.
+    pub(super) decision: Decision,
+    /// How often its pages are written.
+    pub(super) heat: Option<Heat>,
+    /// What to find that out took; `None` where a plan was there.
+    pub(super) took: Option<Duration>,
+    writes: Option<Writes>,
+    bandwidth: Option<BytesPerSecond>,
+}
+
+/// An attempt that ended before the engine had it.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Ending,
+    pub(super) problem: Problem,
+    pub(super) predicted: Option<Predicted>,
+}
+
+impl Before {
+    /// What the move is compared with when it is over.
+    pub(super) fn expectation(&self) -> Expectation<'_> {
+        Expectation {
+            bandwidth: self.bandwidth,
+            writes: self.writes.as_ref(),
+            simulated: self.decision.simulated(),
+        }
+    }
+}
+
+impl Ended {
+    pub(super) fn refused(problem: Problem) -> Self {
+        Self { outcome: Ending::Refused, problem, predicted: None }
+    }
+
+    pub(super) fn failed(problem: Problem) -> Self {
+        Self { outcome: Ending::Failed, problem, predicted: None }
+    }
+}
+
+impl From<Refused> for Ended {
+    fn from(Refused { problem, predicted }: Refused) -> Self {
+        Self { predicted, ..Self::refused(problem) }
+    }
+}
+
+impl From<Unforeseen> for Ended {
+    fn from(unforeseen: Unforeseen) -> Self {
+        match unforeseen {
+            Unforeseen::Refused(problem) => Self::refused(problem),
+            Unforeseen::Failed(problem) => Self::failed(problem),
+            Unforeseen::Cancelled => Self {
+                outcome: Ending::Cancelled,
+                ..Self::failed(Problem::failed("cancelled", ""))
+            },
+        }
+    }
+}
+
+impl Leaving {
+    /// Looks at the machine and the other host, or at the plan that came with the request, and
+    /// decides how the machine is moved.
+    pub(super) fn before(
+        &self,
+        machine: &mut dyn SourceMachine,
+        processors: NonZeroU32,
+        direct_io: bool,
+        offer: &Offer,
+    ) -> Result<Before, Ended> {
+        let (request, host) = (&self.request, &*self.host);
+        if let Some(plan) = &request.plan {
+            return self.as_planned(plan);
+        }
+        let begun = Instant::now();
+        let ask = self.ask();
+        let (record, address, offer) = (&self.record, self.address.as_str(), offer.clone());
+        let subject = Subject { machine, record, processors, direct_io, offer, address };
+        let observe = &mut |_| self.ticket.progress(&self.planning(begun.elapsed()));
+        let foreseen = host.foresee(subject, &ask, request.look, self.ticket.cancel(), observe)?;
+        let Foresight { survey, outlook } = foreseen;
+        let (decision, heat, writes) = match outlook {
+            Some(Outlook { plan, heat, writes }) => {
+                (decide(&plan, request.policy, request.force)?, Some(heat), Some(writes))
+            }
+            None => (Decision::blind(request.policy), None, None),
+        };
+        let link = survey.bandwidth;
+        let bandwidth = Some(request.bandwidth.map_or(link, |asked| asked.min(link)));
+        Ok(Before { decision, heat, took: Some(begun.elapsed()), writes, bandwidth })
+    }
+
+    fn as_planned(&self, plan: &Plan) -> Result<Before, Ended> {
+        check_plan(plan, &self.host.mark(&self.record)).map_err(Ended::refused)?;
+        let decision = decide(plan, self.request.policy, self.request.force)?;
+        let heat = self.host.kept(&self.record.name).map(|trace| heat_of(&trace));
+        let bandwidth = Some(plan.basis.bandwidth);
+        Ok(Before { decision, heat, took: None, writes: None, bandwidth })
+    }
+
+    fn ask(&self) -> Ask {
+        Ask {
+            to: self.request.to.clone(),
+            downtime: self.request.downtime,
+            within: self.request.within,
+            confidence: self.request.confidence,
+            bandwidth: self.request.bandwidth,
+        }
+    }
+
+    /// Where the move stands while it is being planned: nothing is copied yet.
+    fn planning(&self, elapsed: Duration) -> Progress {
+        Progress {
+            machine: self.request.machine.clone(),
+            phase: Phase::Planning,
+            elapsed,
+            round: 0,
+            round_left: Pages::ZERO,
+            dirty: Pages::ZERO,
+            pages_sent: Pages::ZERO,
+            sent: Bytes::ZERO,
+            rate: BytesPerSecond::ZERO,
+            round_ends_in: None,
+            downtime_now: None,
+            ends_in: None,
+            downtime_predicted: None,
+            downtime_asked: self.request.downtime,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What past moves from this host took, to tell what the next will.
+
+mod past;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use punctual_engine::FixedCost;
+use punctual_model::Calibration;
+use punctual_model::quantile::Outcome;
+use punctual_plan::{Facts, predict};
+use punctual_units::Probability;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use past::{Expectation, Past, Writes};
+
+use crate::durable;
+use crate::survey::Survey;
+
+/// How many moves are remembered: some 100 KB of JSON.
+const REMEMBERED: usize = 256;
+/// How many of the last ones tell what an interruption takes beside the pages.
+const LATELY: usize = 64;
+/// Fewer moves than this are no rule.
+const RULE: usize = 4;
+/// A guest is not believed to write slower or faster than this, as a multiple of what was traced.
+const WRITING: (f64, f64) = (0.5, 2.0);
+
+/// The last moves from this host, kept in its state directory.
+#[derive(Debug)]
+pub(crate) struct Experience {
+    path: PathBuf,
+    /// Oldest first.
+    moves: Vec<Past>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    experience_version: u32,
+    moves: Vec<Past>,
+}
+
+const VERSION: u32 = 1;
+
+impl Experience {
+    /// Reads what is kept. What is missing or cannot be read begins anew: it is an estimate.
+    pub(crate) fn open(path: &Path) -> Self {
+        let moves = read(path).unwrap_or_else(|why| {
+            let path = path.display();
+            tracing::warn!(%path, why, "what past moves took cannot be read; it is learnt anew");
+            Vec::new()
+        });
+        Self { path: path.to_owned(), moves }
+    }
+
+    /// Remembers one more move. That it cannot be written is logged and no more.
+    pub(crate) fn add(&mut self, past: Past) {
+        if !past.is_telling() {
+            return;
+        }
+        self.moves.push(past);
+        let forget = self.moves.len().saturating_sub(REMEMBERED);
+        self.moves.drain(..forget);
+        let file = File { experience_version: VERSION, moves: std::mem::take(&mut self.moves) };
+        let text = serde_json::to_vec(&file).expect("numbers are JSON");
+        self.moves = file.moves;
+        if let Err(error) = durable::replace(&self.path, &text) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot keep what a move took");
+        }
+    }
+
+    /// What an interruption is expected to take beside the pages, and what is to be added so that
+    /// it is not exceeded with this probability.
+    pub(crate) fn fixed(&self, confidence: Probability) -> (FixedCost, Duration) {
+        predict::expected(&self.handovers(), confidence)
+    }
+
+    /// What is known of a move to a host of which `survey` was seen just now.
+    pub(crate) fn facts(&self, to: &str, survey: &Survey) -> Facts {
+        let there = self.to(to);
+        let preparing = there.iter().filter_map(|past| past.preparing).collect();
+        let mut facts = Facts::assumed(survey.bandwidth);
+        facts.round_trip = survey.round_trip;
+        facts.fixed = self.handovers();
+        facts.preparing = preparing;
+        facts.writing = self.writing();
+        facts.bandwidth_spread = bandwidth_spread(&there);
+        facts.downtime = calibration(self.moves.iter().filter_map(|past| past.downtime));
+        facts.total = calibration(self.moves.iter().filter_map(|past| past.total));
+        facts
+    }
+
+    /// The last handovers, oldest first.
+    fn handovers(&self) -> Vec<FixedCost> {
+        let mut last: Vec<_> =
+            self.moves.iter().rev().filter_map(|past| past.fixed).take(LATELY).collect();
+        last.reverse();
+        last
+    }
+
+    /// The moves to a host; those to every host while there are few.
+    fn to(&self, to: &str) -> Vec<&Past> {
+        let there: Vec<_> = self.moves.iter().filter(|past| past.to == to).collect();
+        if there.len() >= RULE { there } else { self.moves.iter().collect() }
+    }
+
+    fn writing(&self) -> f64 {
+        let mut ratios: Vec<_> =
+            self.moves.iter().rev().filter_map(|past| past.writing).take(LATELY).collect();
+        ratios.sort_by(f64::total_cmp);
+        match ratios.len() < RULE {
+            true => 1.0,
+            false => ratios[ratios.len() / 2].clamp(WRITING.0, WRITING.1),
+        }
+    }
+}
+
+/// The standard deviation of the bandwidth from move to move, as a share of it.
+fn bandwidth_spread(moves: &[&Past]) -> f64 {
+    let mut ratios: Vec<_> = moves.iter().filter_map(|past| past.bandwidth).collect();
+    ratios.sort_by(f64::total_cmp);
+    if ratios.len() < RULE {
+        return Facts::BANDWIDTH_SPREAD;
+    }
+    let median = ratios[ratios.len() / 2].max(f64::MIN_POSITIVE);
+    (deviation(&ratios) / median).clamp(Facts::BANDWIDTH_SPREAD, 0.5)
+}
+
+/// A standard deviation that does not mind outliers: from the median absolute deviation, which of
+/// a normal distribution is 1/1.4826 of it.
+fn deviation(sorted: &[f64]) -> f64 {
+    let median = sorted[sorted.len() / 2];
+    let mut distances: Vec<_> = sorted.iter().map(|value| (value - median).abs()).collect();
+    distances.sort_by(f64::total_cmp);
+    1.4826 * distances[distances.len() / 2]
+}
+
+fn calibration(outcomes: impl Iterator<Item = Outcome>) -> Calibration {
+    let mut calibration = Calibration::default();
+    outcomes.for_each(|outcome| calibration.push(outcome.forecast, outcome.actual));
+    calibration
+}
+
+fn read(path: &Path) -> Result<Vec<Past>, String> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let file: File = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    match file.experience_version {
+        VERSION => Ok(file.moves),
+        other => Err(format!("it has version {other}, this program reads version {VERSION}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use punctual_engine::report::{Ending, Report};
+use punctual_model::quantile::Forecast;
+use punctual_plan::Simulated;
+use punctual_units::BytesPerSecond;
+
+use super::*;
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn survey() -> Survey {
+    Survey { bandwidth: BytesPerSecond::megabits(1000), round_trip: ms(1) }
+}
+
+/// A move whose fixed parts took 4, 4, 1 and 3 times `step`, and which copied for a second.
+fn report(step: Duration) -> Report {
+    let milliseconds = |times: u32| (step * times).as_secs_f64() * 1e3;
+    let sample = |at: f64, written: u64, sent: u64| serde_json::json!({ "at_s": at, "round": 1, "written": written, "dirty": 0, "sent": sent });
+    let report = serde_json::json!({
+        "machine": "web", "from": "a", "to": "b", "engine": "external", "policy": "ordered",
+        "promised": { "downtime_ms": 50.0, "total_s": 60.0 },
+        "measured": {
+            "downtime_ms": 25.0 + 100.0, "total_s": 3.3 + 0.1, "preparing_s": 0.5,
+            "wire_bytes": 300, "pages_sent": 7, "rounds": 2,
+            "phases": {
+                "stop_ms": milliseconds(4), "final_copy_ms": 5.0, "device_state_ms": milliseconds(4),
+                "verify_ms": 100.0, "commit_ms": milliseconds(1), "resume_ms": milliseconds(3),
+            }
+        },
+        "outcome": "completed", "promise": "kept", "owner": "destination", "reason": "",
+        "samples": [sample(0.5, 0, 0), sample(1.0, 1000, 50_000_000), sample(1.5, 1000, 100_000_000)],
+    });
+    serde_json::from_value(report).unwrap()
+}
+
+fn said(seconds: f64) -> Forecast {
+    Forecast::of(&[seconds]).unwrap()
+}
+
+fn learnt(report: &Report) -> Past {
+    let writes = Writes::expected(|time| 1600.0 * time.as_secs_f64());
+    let expectation = Expectation {
+        bandwidth: Some(BytesPerSecond::new(125_000_000)),
+        writes: Some(&writes),
+        simulated: Some(Simulated { downtime: said(0.02), total: said(3.0) }),
+    };
+    Past::of("b:7070", report, expectation)
+}
+
+fn experience() -> (tempfile::TempDir, Experience) {
+    let directory = tempfile::tempdir().unwrap();
+    let experience = Experience::open(&directory.path().join("experience.json"));
+    (directory, experience)
+}
+
+#[test]
+fn a_move_tells_what_it_took_and_how_that_was_predicted() {
+    let past = learnt(&report(ms(1)));
+    assert_eq!(past.fixed.unwrap().sum(), ms(12));
+    assert_eq!(past.preparing, Some(ms(500)));
+    assert!((past.bandwidth.unwrap() - 0.8).abs() < 1e-9, "{past:?}");
+    assert!((past.writing.unwrap() - 1.25).abs() < 0.01, "{past:?}");
+    let (downtime, total) = (past.downtime.unwrap(), past.total.unwrap());
+    assert_eq!(downtime.forecast, said(0.02));
+    assert_eq!(downtime.actual, 0.025, "digests are not predicted");
+    assert!((total.actual - 3.3).abs() < 1e-9);
+}
+
+#[test]
+fn one_that_failed_tells_how_far_it_came() {
+    let failed = Report { outcome: Ending::Failed, ..report(ms(1)) };
+    let past = learnt(&failed);
+    assert_eq!((past.fixed, past.downtime, past.total), (None, None, None));
+    assert!(past.preparing.is_some() && past.bandwidth.is_some() && past.is_telling());
+    let mut refused = failed;
+    refused.measured.preparing = None;
+    refused.samples.clear();
+    assert!(!learnt(&refused).is_telling());
+}
+
+#[test]
+fn facts_come_from_moves_to_the_same_host() {
+    let (_directory, mut experience) = experience();
+    let fresh = experience.facts("b:7070", &survey());
+    assert_eq!((fresh.bandwidth, fresh.round_trip), (survey().bandwidth, ms(1)));
+    assert!(fresh.fixed.is_empty() && fresh.preparing.is_empty());
+    assert_eq!((fresh.writing, fresh.bandwidth_spread), (1.0, Facts::BANDWIDTH_SPREAD));
+
+    (0..RULE).for_each(|_| experience.add(learnt(&report(ms(1)))));
+    let elsewhere = Past { to: "c:7070".to_owned(), ..learnt(&report(ms(1))) };
+    experience.add(Past { preparing: Some(ms(900)), ..elsewhere });
+    let facts = experience.facts("b:7070", &survey());
+    assert_eq!(facts.preparing, [ms(500); RULE]);
+    assert_eq!(facts.fixed.len(), RULE + 1);
+    assert!((facts.writing - 1.25).abs() < 0.01);
+    assert_eq!(
+        experience.facts("c:7070", &survey()).preparing.len(),
+        RULE + 1,
+        "too few of its own"
+    );
+    assert_eq!((facts.downtime.iter().len(), facts.total.iter().len()), (RULE + 1, RULE + 1));
+}
+
+#[test]
+fn it_survives_the_daemon_and_stays_small() {
+    let (directory, mut experience) = experience();
+    (0..REMEMBERED + 9).for_each(|_| experience.add(learnt(&report(ms(1)))));
+    let path = directory.path().join("experience.json");
+    let read = Experience::open(&path);
+    assert_eq!((read.moves.len(), &read.moves), (REMEMBERED, &experience.moves));
+    assert!(fs::metadata(&path).unwrap().len() < 200_000);
+
+    for damaged in ["no JSON", r#"{"experience_version": 2, "moves": []}"#] {
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(Experience::open(&path).moves, [], "it begins anew");
+    }
+}
