@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use punctual_lab::bench::Contender;
+use punctual_units::Bytes;
+
+use super::{BenchPredict, GuestChoice, LinkRate, link_rate, time};
+
+/// Without a subcommand Punctual is compared with QEMU's own migration.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) other: Option<OtherBench>,
+    #[command(flatten)]
+    pub(crate) migrate: BenchMigrate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OtherBench {
+    /// RAM over an unshaped link, beside one stream of iperf3; and what the daemons need of memory
+    Throughput {
+        /// How often each guest goes there and back
+        #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+        repetitions: usize,
+        /// The guests' RAM; all but 192 MiB of it is filled
+        #[arg(long, value_delimiter = ',', default_values = ["512MiB", "2GiB"], value_name = "SIZE,…")]
+        memory: Vec<Bytes>,
+        #[command(flatten)]
+        guest: GuestChoice,
+    },
+    /// Many moves, each beside what was predicted of it; takes some 20 minutes
+    Predict(BenchPredict),
+    /// What tracing alone costs a guest that writes
+    Tracing {
+        /// How often
+        #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+        repetitions: usize,
+        #[command(flatten)]
+        guest: GuestChoice,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchMigrate {
+    /// The rate of the hosts' links, or `none`
+    #[arg(long, default_value = "1Gbit", value_name = "RATE", value_parser = link_rate)]
+    pub(crate) rate: LinkRate,
+    /// The downtime that each mover is told
+    #[arg(long, default_value = "30ms", value_name = "TIME", value_parser = time)]
+    pub(crate) downtime: Duration,
+    /// A move that takes longer counts as lost
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    pub(crate) within: Duration,
+    /// How often each mover moves each guest
+    #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+    pub(crate) repetitions: usize,
+    /// What the guest does: single-byte writes a second over 64 MiB; 0 is idle
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 2000, 20000], value_name = "NUMBER,…")]
+    pub(crate) writes: Vec<u64>,
+    /// Who moves it [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
+    pub(crate) contenders: Vec<Contender>,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
+}
+
+fn contender(text: &str) -> Result<Contender, String> {
+    let named = Contender::ALL.into_iter().find(|contender| contender.name() == text);
+    named.ok_or_else(|| {
+        let names: Vec<_> = Contender::ALL.iter().map(|contender| contender.name()).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
