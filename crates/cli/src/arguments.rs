@@ -75,6 +75,11 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Record which pages a machine writes, or show what was recorded
     Trace(Trace),
+    /// Move a machine by the engine itself, in a simulation, as a recorded trace shows it writing
+    Simulate(crate::commands::simulate::Simulate),
+    /// Repeat a published experiment with the engine of Punctual
+    #[command(subcommand)]
+    Reproduce(crate::commands::reproduce::Reproduce),
     /// Cancel the migration of a machine, which runs on where it is, or end its recording
     Cancel(Machine),
     /// Follow all migrations of the host as they go on
@@ -296,7 +301,7 @@ fn link_rate(text: &str) -> Result<LinkRate, String> {
     Ok(LinkRate(Some(rate)))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match parse::duration(text) {
         Ok(time) if time.is_zero() => Err("it takes some time: state more than zero".to_owned()),
         Ok(time) => Ok(time),

@@ -298,6 +298,16 @@ fn spread(spread: Spread, times: f64, digits: usize) -> String {
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
+/// How a simulated migration ended, in one word.
+pub(crate) fn simulated_ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Completed => "completed",
+        Ending::Refused => "refused",
+        Ending::Cancelled => "cancelled",
+        Ending::Failed => "given up",
+    }
+}
+
 /// How a migration ended, in one line.
 pub(crate) fn ending(report: &Report) -> String {
     let Report { machine, from, to, .. } = report;

@@ -9,9 +9,11 @@ mod prediction;
 mod scatter;
 mod trace;
 mod trace_map;
+mod vhpc09;
 
 pub use chart::ChartError;
 pub use migration::{ClientView, migration};
 pub use prediction::{PredictionView, Tabular, prediction};
 pub use scatter::{Dot, Scatter};
 pub use trace::trace;
+pub use vhpc09::vhpc09;

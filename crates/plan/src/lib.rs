@@ -7,7 +7,8 @@
 //! - [`plan()`]: makes a plan; [`predict`]: what one way will take;
 //! - [`simulate`]: whole moves by the engine itself, on virtual time;
 //! - [`replay`]: a recorded trace as the guest of a simulated move;
-//! - [`synthetic`]: workloads that are described rather than recorded.
+//! - [`synthetic`]: workloads that are described rather than recorded;
+//! - [`vhpc09`]: the published experiment, repeated.
 
 mod chance;
 mod facts;
@@ -16,6 +17,7 @@ pub mod predict;
 pub mod replay;
 pub mod simulate;
 pub mod synthetic;
+pub mod vhpc09;
 
 pub use facts::{Ask, Facts};
 pub use plan::{

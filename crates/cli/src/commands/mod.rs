@@ -11,9 +11,11 @@ mod lab;
 mod list;
 mod man;
 mod migrate;
+pub(crate) mod reproduce;
 mod plan;
 mod run;
 mod show;
+pub(crate) mod simulate;
 mod stop;
 pub(crate) mod trace;
 mod watch;
@@ -37,6 +39,8 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::Migrate(said) => ask(migrate::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
         Command::Trace(said) => trace::run(&global, said),
+        Command::Simulate(said) => simulate::run(&global, &said),
+        Command::Reproduce(said) => reproduce::run(&global, &said),
         Command::Watch => ask(watch::run(&global)),
         Command::Lab(said) => lab::run(&global, said),
         Command::Demo(said) => demo::run(&global, said),

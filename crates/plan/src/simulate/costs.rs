@@ -67,6 +67,23 @@ impl Costs {
     /// Links from this rate on get long runs of pages raw, as the engine's driver sends them.
     pub(super) const RAW_FROM: BytesPerSecond = BytesPerSecond::megabits(2500);
 
+    /// Nothing takes time but the link: what formulas without a fixed part speak of.
+    pub const NONE: Self = Self {
+        stop: Duration::ZERO,
+        saving: Duration::ZERO,
+        device_state: Bytes::ZERO,
+        load: Duration::ZERO,
+        commit: Duration::ZERO,
+        resume: Duration::ZERO,
+        preparing: Duration::ZERO,
+        first: Duration::ZERO,
+        again: Duration::ZERO,
+        zero: Duration::ZERO,
+        raw: Duration::ZERO,
+        look: Duration::ZERO,
+        settle: Duration::ZERO,
+    };
+
     /// The costs of a move over `link` if interruptions take `fixed` beside the copy.
     ///
     /// Past interruptions were measured with their messages' way and the transfer of the device
