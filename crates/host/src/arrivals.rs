@@ -127,10 +127,14 @@ fn hear(host: &Arc<Host>, arrival: Arrival) -> Result<(), LinkError> {
         SourceMessage::Inquire(inquiry) => {
             let outcome = host.outcome(inquiry.migration);
             tracing::info!(id = ?inquiry.migration, ?outcome, "answers how an attempt ended");
-            link.sender.send(&DestinationMessage::Outcome(outcome))?;
-            if outcome == Outcome::Committed {
-                host.clear_departed(inquiry.migration);
-            }
+            // It is on record that what is left here goes before anybody may count on it.
+            let left = match outcome {
+                Outcome::Committed => host.take_departed(inquiry.migration),
+                Outcome::Aborted | Outcome::Undecided => vec![],
+            };
+            let answered = link.sender.send(&DestinationMessage::Outcome(outcome));
+            left.iter().for_each(|record| host.clear(record));
+            answered?;
         }
         first @ (SourceMessage::Probe(_) | SourceMessage::ProbeEnd) => {
             survey::answer(link, first)?;
@@ -176,7 +180,7 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
 /// Asks the source of a machine that runs here how the attempt stands, until it answers. Nothing
 /// depends on what it says; but if the word that the machine runs was lost, the question tells the
 /// source that it can remove what it has kept.
-fn remind(host: &Arc<Host>, source: String, migration: MigrationId) {
+pub(crate) fn remind(host: &Arc<Host>, source: String, migration: MigrationId) {
     let host = Arc::clone(host);
     let ask = move || {
         let (mut pause, mut answered) = (REMIND_AFTER, false);
@@ -292,17 +296,19 @@ impl Host {
         (record.standing == Standing::Arriving(migration.into())).then_some(record)
     }
 
-    /// Removes what is left of a machine that went by this attempt: its destination has it.
-    fn clear_departed(&self, migration: MigrationId) {
+    /// What is left of a machine that went by this attempt, to be removed: its destination has it.
+    /// Whoever takes the record removes the copy, and nobody else: a second question may find
+    /// another machine of this name here.
+    fn take_departed(&self, migration: MigrationId) -> Vec<Record> {
         let departed = Standing::Departed(migration.into());
-        for Record { name, .. } in self.registry.all() {
-            // Whoever shifts the record removes the copy, and nobody else: a second question may
-            // find another machine of this name here.
-            let is_it = |standing| standing == departed;
-            let Ok(record) = self.registry.shift(&name, is_it, Standing::Ending) else { continue };
-            self.discard(&record).unwrap_or_else(|problem| {
-                tracing::error!(machine = name, %problem, "something is left of it");
-            });
-        }
+        let is_it = |standing| standing == departed;
+        let take = |record: Record| self.registry.shift(&record.name, is_it, Standing::Ending).ok();
+        self.registry.all().into_iter().filter_map(take).collect()
+    }
+
+    fn clear(&self, record: &Record) {
+        self.discard(record).unwrap_or_else(|problem| {
+            tracing::error!(machine = record.name, %problem, "something is left of it");
+        });
     }
 }

@@ -21,6 +21,7 @@ use punctual_engine::{Entry, Journal as _, Unanswered};
 use punctual_wire::{Inquiry, MigrationId, Outcome};
 
 use crate::api::{MachineState, Problem};
+use crate::arrivals::remind;
 use crate::host::Host;
 use crate::journal::Stage;
 use crate::registry::{Record, Standing};
@@ -29,6 +30,9 @@ use crate::registry::{Record, Standing};
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether the daemon is to end.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Sources of so many machines that came here are reminded at a start.
+const REMINDED: usize = 16;
 
 /// Puts in order what an earlier daemon left. What cannot be is logged and left as it is, so that
 /// it is tried again at the next start.
@@ -39,6 +43,10 @@ pub(crate) fn recover(host: &Arc<Host>) {
         if let Err(problem) = recover_one(host, record) {
             tracing::error!(machine = name, %problem, remedy = problem.remedy, "not put in order");
         }
+    }
+    // The word that a machine runs here, or the reminder, may have died with the earlier daemon.
+    for (migration, source) in host.journal.came_here(REMINDED) {
+        remind(host, source, migration);
     }
 }
 
@@ -86,7 +94,7 @@ fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<
 }
 
 /// Asks the source until it answers or the daemon is to end.
-fn ask(host: &Host, record: &Record, migration: MigrationId, address: &str) {
+fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str) {
     let mut told = None;
     let outcome = loop {
         match host.ask(address, Inquiry { migration }) {
@@ -111,6 +119,7 @@ fn ask(host: &Host, record: &Record, migration: MigrationId, address: &str) {
     let done = match outcome {
         Outcome::Committed => keep(host, record.clone()).inspect(|()| {
             note(host, &Entry::Running { migration });
+            remind(host, address.to_owned(), migration);
         }),
         _ => give_up(host, record, migration, "the source keeps the machine"),
     };

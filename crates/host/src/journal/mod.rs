@@ -88,6 +88,21 @@ impl Journal {
         stage(&self.lock().entries, migration)
     }
 
+    /// The last attempts by which machines came here to stay, `most` of them: each with where its
+    /// source answers.
+    #[must_use]
+    pub fn came_here(&self, most: usize) -> Vec<(MigrationId, String)> {
+        let state = self.lock();
+        let came = state.entries.iter().rev().filter_map(|entry| match entry {
+            Entry::Accepted { migration, source_address, .. } => {
+                let ours = stage(&state.entries, *migration) == Some(Stage::Ours);
+                ours.then(|| (*migration, source_address.clone()))
+            }
+            _ => None,
+        });
+        came.take(most).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no thread panics while it holds the journal")
     }

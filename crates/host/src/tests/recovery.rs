@@ -195,16 +195,23 @@ fn the_destination_waits_for_a_source_that_cannot_be_reached() {
     assert!(matches!(stage(&directory, "b"), Some(Stage::Asked { .. })));
 }
 
-/// The daemon was killed after it had let the machine run, and before it had recorded that.
+/// The daemon was killed after it had let the machine run, and before it had recorded or said that.
 #[test]
-fn the_destination_keeps_a_machine_that_runs_already() {
+fn the_destination_keeps_a_machine_that_runs_already_and_tells_its_source() {
     let directory = tempfile::tempdir().unwrap();
-    let entries = [accepted("127.0.0.1:1"), Entry::AskedForCommit { migration: ATTEMPT }];
+    let entries = [offered(), Entry::Committed { migration: ATTEMPT }];
+    let gone = left(&directory, "a", Standing::Departed(ATTEMPT.into()), &entries);
+    gone.put("web", &stopped());
+    let a = start(&directory, "a", &gone);
+    let entries = [accepted(&a.address), Entry::AskedForCommit { migration: ATTEMPT }];
     let fakes = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &entries);
     let machine = Fake::running("web", layout()).unwrap();
     fakes.put("web", &machine);
     let b = start(&directory, "b", &fakes);
     assert_eq!(b.machines(), [("web".to_owned(), MachineState::Running)]);
+    wait_until("the source removes what is left there", || {
+        a.machines().is_empty() && gone.get("web").is_none()
+    });
     drop(b);
     assert_eq!(machine.status(), Status::Running);
     assert_eq!(stage(&directory, "b"), Some(Stage::Ours));
