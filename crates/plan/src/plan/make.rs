@@ -14,7 +14,7 @@ use crate::{Ask, Facts};
 /// So many moves are simulated of each way, ...
 const SAMPLES: usize = 8;
 /// ... of the one that takes the longest to simulate, ...
-const SAMPLES_CONTINUOUS: usize = 4;
+const SAMPLES_CONTINUOUS: usize = 3;
 /// ... and where only a bandwidth is sought.
 const FEW: usize = 4;
 /// Of a machine with more pages that matter only a part is simulated: at least so many ...
@@ -24,11 +24,11 @@ const MOST_PAGES: u64 = 1 << 18;
 /// ... so that at least this number makes up the interruption that is asked for.
 const TELLING: f64 = 32.0;
 /// Where only a bandwidth is sought, of the pages simulated this part is enough.
-const COARSER: u64 = 2;
+const COARSER: u64 = 4;
 /// Whole moves that differ by less than this share take as long as each other.
 const AS_LONG: f64 = 0.03;
 /// A bandwidth is sought to this share of it.
-const EXACT: f64 = 0.03;
+const EXACT: f64 = 0.04;
 /// It is not sought beyond so many times what the link carries.
 const FARTHEST: u64 = 16;
 
