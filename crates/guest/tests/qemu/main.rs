@@ -5,6 +5,7 @@
 
 mod bench;
 mod contract;
+mod demand;
 mod describe;
 mod handover;
 mod recover;

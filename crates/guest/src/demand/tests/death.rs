@@ -43,12 +43,8 @@ fn faults_raised_while_there_is_no_pager_wait_for_the_next() {
     paged.victim.begin("work 3");
     eventually("a fault", || waits_for_a_page(&paged));
     let pager = paged.take_over(&paged.all());
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| answer(&pager, &end));
-        paged.victim.expect("done");
-        end.store(true, Ordering::Relaxed);
-    });
+    let ((), faults) = while_answered(&pager, || paged.victim.expect("done"));
+    assert!(faults > 0);
 }
 
 #[test]
@@ -69,12 +65,9 @@ fn pagers_killed_in_the_middle_of_anything_lose_and_double_nothing() {
     let pager = paged.take_over(&paged.all());
     let left = pager.missing().len();
     println!("{left} left after four deaths");
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| answer(&pager, &end));
+    while_answered(&pager, || {
         paged.victim.expect("done");
         push(&pager, 3, 1);
-        end.store(true, Ordering::Relaxed);
     });
     pager.finish().unwrap();
     paged.victim.order("check");

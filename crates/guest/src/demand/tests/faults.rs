@@ -50,12 +50,7 @@ fn the_kernel_waits_on_behalf_of_the_process() {
 fn who_waits_at_a_second_mapping_is_woken_as_well() {
     let mut paged = Paged::start();
     let pager = paged.attach(&paged.all());
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| answer(&pager, &end));
-        paged.victim.order(&format!("again {} {PAGES}", PAGES / 2));
-        end.store(true, Ordering::Relaxed);
-    });
+    while_answered(&pager, || paged.victim.order(&format!("again {} {PAGES}", PAGES / 2)));
     // What was pushed without a fault is found there, too.
     deliver(&pager, run(0, PAGES)).unwrap();
     pager.finish().unwrap();
@@ -82,13 +77,8 @@ fn zero_pages_take_no_memory_until_they_are_touched() {
     assert!(paged.ram.populated().unwrap().is_empty());
     paged.victim.begin("touch 10 13");
     // Nothing is told of them, but who asks for faults lets them go on.
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let faults = scope.spawn(|| answer(&pager, &end));
-        paged.victim.expect("done");
-        end.store(true, Ordering::Relaxed);
-        assert_eq!(faults.join().unwrap(), 0);
-    });
+    let ((), faults) = while_answered(&pager, || paged.victim.expect("done"));
+    assert_eq!(faults, 0);
     assert_eq!(paged.ram.populated().unwrap().ranges().collect::<Vec<_>>(), [run(10, 13)]);
     // Who waits already is let go on at once.
     paged.victim.begin("touch 1003 1004");
@@ -104,13 +94,8 @@ fn a_page_given_back_by_the_guest_is_zero_and_not_asked_for() {
     let pager = paged.attach(&paged.all());
     deliver(&pager, run(0, 100)).unwrap();
     paged.victim.order("drop 40 42");
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let faults = scope.spawn(|| answer(&pager, &end));
-        paged.victim.order("touch 40 41");
-        end.store(true, Ordering::Relaxed);
-        assert_eq!(faults.join().unwrap(), 0);
-    });
+    let ((), faults) = while_answered(&pager, || paged.victim.order("touch 40 41"));
+    assert_eq!(faults, 0);
     assert_eq!(deliver(&pager, run(40, 42)).unwrap(), 0);
     assert!(paged.ram.is_zero(PageIndex(40)).unwrap());
 }

@@ -115,15 +115,34 @@ fn deliver(pager: &Pager, pages: PageRange) -> Result<u64, DemandError> {
     pager.fill(pages, &bytes).map(Pages::get)
 }
 
-/// Answers every fault until told to end. The result is how many there were.
-fn answer(pager: &Pager, end: &AtomicBool) -> u64 {
-    let mut faults = 0;
-    while !end.load(Ordering::Relaxed) {
-        let Some(fault) = pager.next_fault(SHORT).unwrap() else { continue };
-        deliver(pager, fault.pages).unwrap();
-        faults += 1;
+/// Answers every fault while `work` is done. The second result is how many there were.
+fn while_answered<T>(pager: &Pager, work: impl FnOnce() -> T) -> (T, u64) {
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let answers = scope.spawn(|| {
+            let mut faults = 0;
+            while !end.load(Ordering::Relaxed) {
+                let Some(fault) = pager.next_fault(SHORT).unwrap() else { continue };
+                deliver(pager, fault.pages).unwrap();
+                faults += 1;
+            }
+            faults
+        });
+        let done = {
+            let _end = End(&end);
+            work()
+        };
+        (done, answers.join().unwrap())
+    })
+}
+
+/// Ends the answers, also where the test fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    faults
 }
 
 /// Delivers runs of random pages until all is there, and everything once more in the end. The
@@ -143,17 +162,15 @@ fn push(pager: &Pager, seed: u64, unit: u64) -> u64 {
 
 /// Lets the guest work while faults are answered and pages pushed, up to the end of the paging.
 fn work_until_finished(paged: &mut Paged, pager: &Pager, unit: u64) {
-    let end = AtomicBool::new(false);
     let outstanding = pager.missing().len().get();
-    std::thread::scope(|scope| {
-        let answers = scope.spawn(|| answer(pager, &end));
-        let pushes = [scope.spawn(|| push(pager, 7, unit)), scope.spawn(|| push(pager, 8, unit))];
-        paged.victim.order("work 4");
-        let pushed: u64 = pushes.into_iter().map(|push| push.join().unwrap()).sum();
-        end.store(true, Ordering::Relaxed);
-        let faults = answers.join().unwrap();
-        println!("{outstanding} pages were missing: {pushed} pushed, {faults} faults answered");
+    let (pushed, faults) = while_answered(pager, || {
+        std::thread::scope(|scope| {
+            let pushes = [7, 8].map(|seed| scope.spawn(move || push(pager, seed, unit)));
+            paged.victim.order("work 4");
+            pushes.into_iter().map(|push| push.join().unwrap()).sum::<u64>()
+        })
     });
+    println!("{outstanding} pages were missing: {pushed} pushed, {faults} faults answered");
     pager.finish().unwrap();
     paged.victim.order("check");
 }
