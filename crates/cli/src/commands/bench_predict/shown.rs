@@ -117,9 +117,10 @@ fn about(made: &Predictions) -> Vec<String> {
         of(Stage::Digest),
         output::seconds(*within),
     )];
-    let unpredicted = trips.iter().filter(|trip| trip.report.predicted.is_none()).count();
+    let made = trips.iter().filter(|trip| trip.fate().is_completed());
+    let unpredicted = made.filter(|trip| trip.report.predicted.is_none()).count();
     if unpredicted > 0 {
-        about.push(format!("Of {unpredicted} moves nothing was predicted: they only count."));
+        about.push(format!("Of {unpredicted} moves made nothing was predicted: they only count."));
     }
     about
 }
