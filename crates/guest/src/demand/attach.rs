@@ -131,6 +131,9 @@ pub(super) fn is_userfaultfd(target: &Target, there: RawFd) -> bool {
 
 /// An error of the process; "gone" if that is what it is.
 pub(super) fn error(target: &Target, action: &'static str, error: Errno) -> DemandError {
+    if matches!(error, Errno::ENOMEM | Errno::ENOSPC) && target.alive() {
+        return DemandError::NoMemory { pid: target.pid() };
+    }
     match target.error(action, error.into()) {
         TraceError::System { pid, action, cause } => DemandError::System { pid, action, cause },
         other => other.into(),

@@ -68,6 +68,15 @@ pub enum DemandError {
         /// The page.
         page: PageIndex,
     },
+    /// There is no memory for a page.
+    #[error(
+        "no memory for a page of process {pid}: make room on the filesystem of its RAM or in its \
+         control group, and fill the page again; who needs it waits"
+    )]
+    NoMemory {
+        /// The process.
+        pid: i32,
+    },
     /// Part of a huge page of hugetlbfs cannot be filled.
     #[error(
         "pages {}..{} are not whole host pages of {host_page}: fill them together",

@@ -83,7 +83,9 @@ impl Pager {
         let missing = attach::whole_host_pages(&places, missing);
         let (userfaultfd, there) = attach::make(&target)?;
         let pager = Self::new(target, userfaultfd, there, places, missing, false);
-        attach::begin(&pager, ram).inspect_err(|_| pager.end())?;
+        // With its last descriptor all that it watches is let go. Not by name: before Linux 6.17 that
+        // would also let go of what another userfaultfd watches.
+        attach::begin(&pager, ram).inspect_err(|_| pager.close_there())?;
         Ok(pager)
     }
 
@@ -205,19 +207,14 @@ impl Pager {
             return Err(DemandError::StillMissing { pid: self.target.pid(), missing });
         }
         for place in self.places.all() {
-            kernel::unregister(&self.userfaultfd, place.start, place.end())
-                .map_err(|error| self.error("let go of its RAM", error))?;
+            match kernel::unregister(&self.userfaultfd, place.start, place.end()) {
+                // The process has unmapped it, as it does with a memory module taken out.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => return Err(self.error("let go of its RAM", error)),
+            }
         }
         self.close_there();
         Ok(())
-    }
-
-    /// Takes back what has been done to a process that has never run.
-    fn end(&self) {
-        for place in self.places.all() {
-            let _ = kernel::unregister(&self.userfaultfd, place.start, place.end());
-        }
-        self.close_there();
     }
 
     fn close_there(&self) {
@@ -268,32 +265,34 @@ impl Pager {
         let messages = kernel::faults(&self.userfaultfd)
             .map_err(|cause| self.target.error("read a fault", cause))?;
         let at = Instant::now();
-        for message in messages {
-            let Some(place) = self.places.at(message.address) else { continue };
-            let pages = place.host_page_at(message.address);
+        let mut outcome = Ok(());
+        for kernel::Message { address, thread, write } in messages {
+            let Some(place) = self.places.at(address) else { continue };
+            let pages = place.host_page_at(address);
             // What it means is settled in the same moment in which it is noted, so that no page
             // is filled, or found to be zero, between the two.
             let meaning = self.ledger().fault(pages);
             match meaning {
-                Meaning::Ask => {
-                    let kernel::Message { thread, write, .. } = message;
-                    self.untold().push_back(Fault { pages, thread, write, at });
-                }
+                Meaning::Ask => self.untold().push_back(Fault { pages, thread, write, at }),
                 Meaning::OnTheirWay => {}
-                Meaning::There => self.let_go_on(place, pages)?,
+                // An error must not keep the other messages from being heard: they come once.
+                Meaning::There => outcome = outcome.and(self.let_go_on(place, pages)),
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Answers a fault on a page that is not missing: it was filled since, perhaps through another
     /// mapping, or it has always been a hole.
     fn let_go_on(&self, place: &Place, pages: PageRange) -> Result<(), DemandError> {
-        let piece = Piece { place: *place, pages };
-        match self.put(piece, Content::Zero) {
+        match self.put(Piece { place: *place, pages }, Content::Zero) {
             Ok(()) => Ok(()),
             Err((_, Errno::EEXIST)) => self.wake(place, pages),
-            Err((_, error)) => Err(self.error("answer a fault on a zero page", error)),
+            Err((_, error)) => {
+                // Whoever waits raises the fault once more.
+                self.wake(place, pages)?;
+                Err(self.error("answer a fault on a zero page", error))
+            }
         }
     }
 

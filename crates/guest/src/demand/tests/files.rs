@@ -77,6 +77,28 @@ fn detached(options: &[(&CStr, &CStr)], kind: &CStr) -> Option<(OwnedFd, PathBuf
     Some((file, path.into()))
 }
 
+#[test]
+fn where_memory_ends_the_page_is_missing_still_and_can_be_filled_later() {
+    const ROOM: u64 = 16;
+    let room = c"64k";
+    let Some((_file, path)) = detached(&[(c"size", room)], c"tmpfs") else {
+        println!("SKIP: no tmpfs can be mounted here");
+        return;
+    };
+    let mut paged = Paged::on("guest", path, 64);
+    let pager = paged.attach(&paged.all());
+    paged.victim.begin("touch 40 41");
+    let needed = pager.next_fault(LONG).unwrap().unwrap().pages;
+    let error = pager.fill(run(0, 40), &contents(run(0, 40))).unwrap_err();
+    assert!(matches!(error, DemandError::NoMemory { .. }), "{error}");
+    assert_eq!(pager.missing(), paged.some(run(ROOM, 64)));
+    assert!(matches!(deliver(&pager, needed), Err(DemandError::NoMemory { .. })));
+    assert_eq!(pager.waited_for(), paged.some(needed));
+    paged.ram.punch(run(0, 1)).unwrap(); // makes room
+    assert_eq!(deliver(&pager, needed).unwrap(), 1);
+    paged.victim.expect("done");
+}
+
 fn on_huge_tmpfs() -> Option<(OwnedFd, Paged)> {
     let Some((file, path)) = detached(&[(c"huge", c"within_size")], c"tmpfs") else {
         println!("SKIP: no tmpfs with huge pages can be mounted here");

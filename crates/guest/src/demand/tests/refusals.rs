@@ -30,19 +30,30 @@ fn a_page_that_somebody_else_has_filled_is_found() {
 
 #[test]
 fn what_is_watched_already_is_refused_and_left_as_it_was() {
-    let paged = Paged::start();
-    let tracer = Tracer::attach(paged.victim.pid(), &paged.ram).unwrap();
+    let mut paged = Paged::start();
+    let mut tracer = Tracer::attach(paged.victim.pid(), &paged.ram).unwrap();
     let files = paged.victim.open_files();
     let error = Pager::attach(paged.victim.pid(), &paged.ram, &paged.all()).unwrap_err();
-    let watched = DemandError::Process(TraceError::AlreadyWatched { pid: 0 });
-    assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&watched), "{error}");
-    assert!(error.to_string().contains("already watched"), "{error}");
+    let watched = |error: &DemandError| {
+        matches!(error, DemandError::Process(TraceError::AlreadyWatched { .. }))
+    };
+    assert!(watched(&error), "{error}");
     assert_eq!(paged.victim.open_files(), files);
+    paged.victim.order("spoil 3 4");
+    let mut written = paged.some(run(0, 0));
+    tracer.collect(&mut written).unwrap();
+    assert_eq!(written, paged.some(run(3, 4)), "it is traced as before");
     drop(tracer);
+
     let pager = paged.attach(&paged.all());
     let error = Tracer::attach(paged.victim.pid(), &paged.ram).unwrap_err();
     assert!(matches!(error, TraceError::AlreadyWatched { .. }), "{error}");
-    drop(pager);
+    let error = Pager::attach(paged.victim.pid(), &paged.ram, &paged.all()).unwrap_err();
+    assert!(watched(&error), "{error}");
+    assert_eq!(paged.watched_mappings(), 2);
+    paged.victim.begin("touch 5 6");
+    deliver(&pager, pager.next_fault(LONG).unwrap().unwrap().pages).unwrap();
+    paged.victim.expect("done");
 }
 
 #[test]
