@@ -60,9 +60,11 @@ fn expect_promised_fields(report: &Value) {
         "engine",
         "policy",
         "promised",
+        "predicted",
         "measured",
         "ram_digest_equal",
         "outcome",
+        "promise",
         "owner",
         "reason",
         "samples",
@@ -70,7 +72,16 @@ fn expect_promised_fields(report: &Value) {
     assert_eq!(names(report), top);
     assert_eq!(names(&report["promised"]), set(&["downtime_ms", "total_s"]));
     let measured = &report["measured"];
-    let figures = set(&["downtime_ms", "total_s", "wire_bytes", "pages_sent", "rounds", "phases"]);
+    let figures = set(&[
+        "downtime_ms",
+        "total_s",
+        "preparing_s",
+        "planned_s",
+        "wire_bytes",
+        "pages_sent",
+        "rounds",
+        "phases",
+    ]);
     assert_eq!(names(measured), figures);
     let phases = set(&[
         "stop_ms",

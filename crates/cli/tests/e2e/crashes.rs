@@ -25,7 +25,7 @@ fn begin(test: &str) -> Option<(Stage, Watched)> {
     Some((stage, guest))
 }
 
-const MIGRATE: [&str; 6] = ["migrate", "web", "--to", "b", "--within", "60s"];
+const MIGRATE: [&str; 8] = ["migrate", "web", "--to", "b", "--within", "60s", "--look", "0"];
 
 /// That all is well at the source, and that a second attempt succeeds.
 fn end(stage: Stage, mut guest: Watched) {

@@ -21,7 +21,7 @@ fn cancelled_while_pages_are_copied() {
     }));
     stage.run("a", &["cancel", "web"]).expect_refusal(&["no migration is under way"]);
 
-    let migration = stage.begin("a", &["migrate", "web", "--to", "b", "--json"]);
+    let migration = stage.begin("a", &["migrate", "web", "--to", "b", "--look", "0", "--json"]);
     stage.wait_for_copying("a", "web");
     stage.run("a", &["migrate", "web", "--to", "b"]).expect_refusal(&["migration", "under way"]);
     let cancelled = stage.run("a", &["cancel", "web", "--json"]).expect(DONE).json();
@@ -32,7 +32,7 @@ fn cancelled_while_pages_are_copied() {
     stage.expect_bare("b");
     guest.expect_well();
 
-    let migration = stage.begin("a", &["migrate", "web", "--to", "b"]);
+    let migration = stage.begin("a", &["migrate", "web", "--to", "b", "--look", "0"]);
     stage.wait_for_copying("a", "web");
     migration.interrupt();
     let told = migration.end().expect(CANCELLED);
@@ -57,11 +57,12 @@ fn given_up_where_time_runs_out() {
         fill: 64 << 20,
         ..Options::default()
     }));
-    let instant = ["migrate", "web", "--to", "b", "--downtime", "1us"];
+    let blind = ["migrate", "web", "--to", "b", "--look", "0"];
+    let instant = [&blind[..], &["--downtime", "1us"]].concat();
     stage.run("a", &instant).expect_refusal(&["resuming alone take", "ask for at least"]);
 
     // The memory alone takes longer on this link.
-    let short = ["migrate", "web", "--to", "b", "--downtime", "1s", "--within", "3s", "--json"];
+    let short = [&blind[..], &["--downtime", "1s", "--within", "3s", "--json"]].concat();
     let told = stage.run("a", &short).expect(FAILED);
     let report = told.json();
     assert_eq!((&report["outcome"], &report["owner"]), (&"failed".into(), &"source".into()));

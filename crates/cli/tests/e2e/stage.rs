@@ -102,7 +102,7 @@ impl Stage {
         Begun(command.spawn().unwrap())
     }
 
-    /// Moves a machine, comparing digests, and expects that it succeeds and that nothing of it is
+    /// Moves a machine without a look at it, comparing digests, and expects that it succeeds and that nothing of it is
     /// left where it was. Returns the report.
     #[track_caller]
     pub(crate) fn migrate(&self, machine: &str, from: &str, to: &str, more: &[&str]) -> Value {
@@ -114,7 +114,7 @@ impl Stage {
     /// The same where something else stays behind.
     #[track_caller]
     pub(crate) fn hand_over(&self, machine: &str, from: &str, to: &str, more: &[&str]) -> Value {
-        let words = ["migrate", machine, "--to", to, "--verify", "--json"];
+        let words = ["migrate", machine, "--to", to, "--verify", "--json", "--look", "0"];
         let report = self.run(from, &[&words[..], more].concat()).expect(DONE).json();
         assert_eq!(report["outcome"], "completed", "{report}");
         assert_eq!(report["ram_digest_equal"], true, "{report}");

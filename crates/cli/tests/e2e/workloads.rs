@@ -64,7 +64,8 @@ fn two_guests_that_change_places() {
     let second = GuestSpec { name: "db".to_owned(), index: 1, ..spec.clone() };
     let mut guests = [stage.start(&spec), stage.start_on("b", &second)];
     let migrate = |machine, from, to| {
-        stage.begin(from, &["migrate", machine, "--to", to, "--downtime", "500ms", "--verify"])
+        let words = ["migrate", machine, "--to", to, "--downtime", "500ms", "--verify"];
+        stage.begin(from, &[&words[..], &["--look", "0"]].concat())
     };
     for moves in [[("web", "a", "b"), ("db", "b", "a")], [("db", "a", "b"), ("web", "b", "a")]] {
         let under_way = moves.map(|(machine, from, to)| migrate(machine, from, to));

@@ -46,7 +46,7 @@ pub enum PlanEvent {
 }
 
 /// Asks what is known of moves to another host, and has the link to it measured: some 0.2 s of
-/// test traffic, in all no more than 120 ms of what the link carries.
+/// test traffic, in all some 150 ms of what the link carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyRequest {
     /// A peer's name or `ADDRESS:PORT`.

@@ -117,3 +117,84 @@ fn remedy(best: Option<Reachable>) -> String {
 fn ceiled(time: Duration) -> String {
     format!("{}ms", (time.as_secs_f64() * 1e3).ceil())
 }
+
+#[cfg(test)]
+mod tests {
+    use punctual_plan::{AtMost, Basis};
+    use punctual_units::{Bytes, BytesPerSecond, Probability};
+
+    use super::*;
+
+    fn forecast(way: Way, keeps: f64) -> Forecast {
+        Forecast {
+            way,
+            keeps: Probability::saturating(keeps),
+            gives_up: Probability::ZERO,
+            predicted: None,
+            at_most: None,
+            simulated: None,
+            remarks: vec![],
+        }
+    }
+
+    fn plan(choice: Choice) -> Plan {
+        Plan {
+            plan_version: Plan::VERSION,
+            machine: "web".to_owned(),
+            process: None,
+            ask: punctual_plan::Ask {
+                to: "b".to_owned(),
+                downtime: Duration::from_millis(50),
+                within: Duration::from_secs(60),
+                confidence: Probability::saturating(0.99),
+                bandwidth: None,
+            },
+            basis: Basis {
+                trace: Duration::from_secs(2),
+                recorded_at: 0,
+                populated: Bytes::ZERO,
+                written_rate: 0.0,
+                bandwidth: BytesPerSecond::megabits(1000),
+                samples: 16,
+                thinning: 1,
+                assumed: vec![],
+            },
+            ways: vec![forecast(Way::PreCopy, 0.5), forecast(Way::Ordered, 1.0)],
+            cheapest_bandwidth: None,
+            choice,
+        }
+    }
+
+    fn taken() -> Plan {
+        plan(Choice::Take { way: Way::Ordered, why: String::new() })
+    }
+
+    fn none(way: Way) -> Plan {
+        let at_most =
+            AtMost { downtime: Duration::from_micros(77_300), total: Duration::from_secs(9) };
+        plan(Choice::None { best: Some(Reachable { way, at_most }), why: "no way".to_owned() })
+    }
+
+    #[test]
+    fn the_way_of_the_plan_is_gone() {
+        assert_eq!(decide(&taken(), None, false).unwrap().policy, Policy::Ordered);
+        assert_eq!(Decision::blind(None).policy, POLICY);
+    }
+
+    #[test]
+    fn a_policy_that_is_named_must_keep_it_too() {
+        let refused = decide(&taken(), Some(Policy::PreCopy), false).unwrap_err().problem;
+        assert!(refused.what.contains("`pre-copy` keeps what was asked in 50 %"), "{refused:?}");
+        assert!(refused.remedy.contains("`ordered` keeps it"), "{refused:?}");
+        let forced = decide(&taken(), Some(Policy::PreCopy), true).unwrap();
+        assert_eq!(forced.policy, Policy::PreCopy);
+    }
+
+    #[test]
+    fn a_refusal_says_what_could_be_had_and_force_takes_a_live_way() {
+        let refused = decide(&none(Way::PreCopy), None, false).unwrap_err().problem;
+        assert!(refused.remedy.contains("--downtime 78ms"), "{refused:?}");
+        assert_eq!(decide(&none(Way::PreCopy), None, true).unwrap().policy, Policy::PreCopy);
+        assert_eq!(decide(&none(Way::StopAndCopy), None, true).unwrap().policy, POLICY);
+    }
+}

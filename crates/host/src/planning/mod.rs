@@ -92,6 +92,13 @@ impl Host {
         let survey = survey(subject.address, Some(subject.offer.clone()), ask.bandwidth);
         let survey = survey
             .map_err(|error| Unforeseen::Refused(error.problem(&format!("machine `{name}`"))))?;
+        if let Some(asked) = ask.bandwidth.filter(|asked| !survey.is_enough(*asked)) {
+            let measured = survey.bandwidth;
+            return Err(Unforeseen::Refused(Problem::refused(
+                format!("machine `{name}`: the link moves {measured}, but {asked} was asked for"),
+                format!("ask for at most {measured}, or mend the link"),
+            )));
+        }
         let kept = if look.is_none_or(|look| look.is_zero()) { self.recent(name) } else { None };
         let trace = match (kept, look) {
             (Some(trace), _) => trace,
