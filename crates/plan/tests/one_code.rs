@@ -190,7 +190,10 @@ fn drivers_and_simulator_decide_the_same() {
         assert_eq!(driven.outcome, Ending::Completed, "{}", driven.reason);
         assert_eq!(simulated.outcome, Ending::Completed, "{}", simulated.reason);
         assert_eq!(driven.measured.rounds, simulated.measured.rounds);
-        // The fake machine writes its last page when its state is saved, and sends it once more.
+        // The fake machine writes its last page when its state is saved: it is sent once more.
+        let [driven_sent, simulated_sent] =
+            [&driven, &simulated].map(|report| report.measured.pages_sent.get());
+        assert_eq!(driven_sent, simulated_sent + 1);
         let [driven_found, simulated_found] = [found(&driven), found(&simulated)];
         let while_running = rounds as usize;
         assert_eq!(driven_found[..while_running], simulated_found[..while_running]);
