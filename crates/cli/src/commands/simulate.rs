@@ -155,7 +155,7 @@ fn course(report: &Report) -> Table {
     let Some(last) = report.samples.last() else { return table };
     for round in 1..=last.round {
         let of = || report.samples.iter().filter(move |sample| sample.round == round);
-        let (Some(first), Some(last)) = (of().next(), of().last()) else { continue };
+        let (Some(first), Some(last)) = (of().next(), of().next_back()) else { continue };
         let written: Pages = of().map(|sample| sample.written).sum();
         table.add_row([
             round.to_string(),
