@@ -87,3 +87,31 @@ fn a_way_has_one_name() {
         assert_eq!(serde_json::to_string(&way).unwrap(), format!("\"{way}\""));
     }
 }
+
+fn planned(workload: &str, megabits: u64, downtime: Duration) -> Plan {
+    let trace = workload.parse::<crate::synthetic::Synthetic>().unwrap().trace();
+    let facts = crate::Facts::assumed(BytesPerSecond::megabits(megabits));
+    super::plan(&trace, &facts, &Ask { downtime, ..plan().ask })
+}
+
+#[test]
+fn the_way_taken_keeps_what_was_asked_and_could_with_less() {
+    let plan = planned("hot-cold:memory=64MiB,set=4MiB,rate=2000,for=4s", 1000, ms(60));
+    let Choice::Take { way, why } = &plan.choice else { panic!("{:?}", plan.choice) };
+    assert!(way.policy().is_some() && why.contains("60.0 ms"), "{why}");
+    assert_eq!(plan.forecast(*way).unwrap().keeps, Probability::ONE);
+    assert!(plan.cheapest_bandwidth.unwrap() < BytesPerSecond::megabits(1000));
+    assert_eq!(plan.ways.iter().map(|forecast| forecast.way).collect::<Vec<_>>(), Way::ALL);
+    assert_eq!(Plan::decode(&plan.encode()).unwrap().choice, plan.choice);
+}
+
+#[test]
+fn where_no_way_keeps_it_the_best_is_named_and_what_would_help() {
+    let workload = "uniform:memory=64MiB,set=48MiB,rate=20000,again=4096,for=4s";
+    let plan = planned(workload, 100, ms(40));
+    let Choice::None { best, why } = &plan.choice else { panic!("{:?}", plan.choice) };
+    let best = best.unwrap();
+    assert!(best.at_most.downtime > ms(40) && why.contains("the best that can be had"), "{why}");
+    assert!(plan.cheapest_bandwidth.is_none_or(|rate| rate > BytesPerSecond::megabits(100)));
+    assert_eq!(plan.instructions(), None);
+}
