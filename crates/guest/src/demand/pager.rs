@@ -83,8 +83,8 @@ impl Pager {
         let missing = attach::whole_host_pages(&places, missing);
         let (userfaultfd, there) = attach::make(&target)?;
         let pager = Self::new(target, userfaultfd, there, places, missing, false);
-        // With its last descriptor all that it watches is let go. Not by name: before Linux 6.17 that
-        // would also let go of what another userfaultfd watches.
+        // With its last descriptor all that it watches is let go. Not by addresses: older kernels
+        // let go of what another userfaultfd watches there, too.
         attach::begin(&pager, ram).inspect_err(|_| pager.close_there())?;
         Ok(pager)
     }

@@ -25,7 +25,7 @@ fn faults_that_a_killed_pager_had_read_are_raised_again() {
     dead.child.kill().unwrap();
     dead.child.wait().unwrap();
     drop(dead);
-    assert!(waits_for_a_page(&paged), "a thread went on without its page");
+    eventually("a thread that waits for its page", || waits_for_a_page(&paged));
     let pager = paged.take_over(&paged.all());
     let fault = pager.next_fault(LONG).unwrap().unwrap();
     assert_eq!(fault.pages, run(16, 17));

@@ -37,12 +37,19 @@ fn a_fault_tells_page_thread_and_way_and_is_told_once() {
 fn the_kernel_waits_on_behalf_of_the_process() {
     let mut paged = Paged::start();
     let pager = paged.attach(&paged.all());
-    for (order, write) in [("send 8 9", false), ("receive 17 18", true)] {
-        paged.victim.begin(order);
+    for (order, page, write) in
+        [("send 8", 8, false), ("receive 17", 17, true), ("direct 26", 26, true)]
+    {
+        paged.victim.begin(&format!("{order} {}", page + 1));
         let fault = pager.next_fault(LONG).unwrap().unwrap();
-        assert_eq!(fault.write, write, "{order}");
+        assert_eq!(fault.pages, run(page, page + 1), "{order}");
         assert_eq!(deliver(&pager, fault.pages).unwrap(), 1);
-        paged.victim.expect("done");
+        if paged.victim.next_line().starts_with("SKIP") {
+            println!("SKIP: no direct I/O where this program lies");
+            paged.victim.expect("done");
+        } else {
+            assert_eq!(fault.write, write, "{order}");
+        }
     }
 }
 

@@ -133,20 +133,28 @@ fn on_huge_pages_one_page_is_filled_without_its_neighbours() {
     println!("afterwards: {}", paged.victim.next_line());
 }
 
+fn on_hugetlbfs(pages: u64) -> Option<(OwnedFd, Paged)> {
+    let free = |name: &str| -> u64 {
+        let pool = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+        let number = fs::read_to_string(format!("{pool}/{name}")).unwrap_or_default();
+        number.trim().parse().unwrap_or(0)
+    };
+    let mounted = detached(&[(c"pagesize", c"2M")], c"hugetlbfs");
+    // Another test may use as many at the same time.
+    let needed = 2 * pages / 512;
+    let Some((file, path)) =
+        mounted.filter(|_| free("free_hugepages") + free("nr_overcommit_hugepages") >= needed)
+    else {
+        println!("SKIP: {needed} free huge pages of 2 MiB are needed (sysctl vm.nr_hugepages)");
+        return None;
+    };
+    Some((file, Paged::on("guest", path, pages)))
+}
+
 #[test]
 fn on_hugetlbfs_whole_host_pages_are_missing() {
     const HOST_PAGE: u64 = 512;
-    let skip = || println!("SKIP: no huge pages of 2 MiB are free here");
-    let mounted = detached(&[(c"pagesize", c"2M"), (c"size", c"8M")], c"hugetlbfs");
-    let Some((_file, path)) = mounted else { return skip() };
-    let free = |name: &str| -> u64 {
-        let pool = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-        fs::read_to_string(format!("{pool}/{name}")).unwrap().trim().parse().unwrap()
-    };
-    if free("free_hugepages") + free("nr_overcommit_hugepages") < 4 {
-        return skip();
-    }
-    let mut paged = Paged::on("guest", path, 4 * HOST_PAGE);
+    let Some((_file, mut paged)) = on_hugetlbfs(4 * HOST_PAGE) else { return };
     paged.ram.write(PageIndex(0), &contents(run(0, 4 * HOST_PAGE))).unwrap();
     paged.victim.order("check");
     paged.victim.order("spoil 600 601");
@@ -169,4 +177,18 @@ fn on_hugetlbfs_whole_host_pages_are_missing() {
     deliver(&pager, run(512, 1024)).unwrap();
     pager.finish().unwrap();
     paged.victim.order("check");
+    let pager = paged.attach(&paged.all());
+    assert_eq!(pager.fill_zero(run(0, 512)).unwrap(), Pages::new(512));
+    let ((), faults) = while_answered(&pager, || paged.victim.order("touch 3 4"));
+    assert_eq!(faults, 0, "a hole that is zero is answered here");
+    deliver(&pager, run(512, 4 * HOST_PAGE)).unwrap();
+    pager.finish().unwrap();
+}
+
+#[test]
+fn on_hugetlbfs_a_guest_at_work_finds_every_byte() {
+    const HOST_PAGE: u64 = 512;
+    let Some((_file, mut paged)) = on_hugetlbfs(4 * HOST_PAGE) else { return };
+    let pager = paged.attach(&paged.all());
+    work_until_finished(&mut paged, &pager, HOST_PAGE);
 }

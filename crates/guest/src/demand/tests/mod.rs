@@ -164,9 +164,11 @@ fn push(pager: &Pager, seed: u64, unit: u64) -> u64 {
 fn work_until_finished(paged: &mut Paged, pager: &Pager, unit: u64) {
     let outstanding = pager.missing().len().get();
     let (pushed, faults) = while_answered(pager, || {
+        paged.victim.begin("work 4");
+        eventually("many faults", || pager.missing().len().get() * 2 < outstanding);
         std::thread::scope(|scope| {
             let pushes = [7, 8].map(|seed| scope.spawn(move || push(pager, seed, unit)));
-            paged.victim.order("work 4");
+            paged.victim.expect("done");
             pushes.into_iter().map(|push| push.join().unwrap()).sum::<u64>()
         })
     });

@@ -71,7 +71,7 @@ unsafe impl Sync for Guest {}
 
 /// Does as told: `work THREADS` reads and writes all pages in random order, `again A B` looks at
 /// pages through the second mapping, `touch A B` reads one byte, `send A B` has the kernel read
-/// pages and `receive A B` write them, `spoil A B` fills pages with something else, `merge` asks for
+/// pages and `receive A B` write them, `direct A` has a disk do so, `spoil A B` fills pages with something else, `merge` asks for
 /// huge pages, `check` compares all, and `drop A B` gives back memory.
 fn be_guest(path: &str) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -100,6 +100,7 @@ fn be_guest(path: &str) {
             }),
             "send" => (from..to).for_each(|page| guest.send(page)),
             "receive" => (from..to).for_each(|page| guest.receive(page)),
+            "direct" => guest.receive_directly(from),
             "spoil" => (from..to).for_each(|page| guest.spoil(page)),
             "merge" => println!("{}", guest.merge(length)),
             "drop" => {
@@ -195,6 +196,24 @@ impl Guest {
         let mut expected = [0; PAGE];
         content(page, &mut expected);
         expected[..PAGE / 2].fill(0xa5);
+        (0..PAGE).for_each(|at| assert_eq!(self.byte(page, at), expected[at], "{page} {at}"));
+    }
+
+    /// A disk writes the page: the kernel pins it first.
+    fn receive_directly(&self, page: u64) {
+        use std::os::unix::fs::{FileExt, OpenOptionsExt};
+        let program = std::env::current_exe().unwrap();
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&program);
+        let Ok(file) = opened else {
+            println!("SKIP: no direct I/O on {}", program.display());
+            self.byte(page, 0); // the fault is waited for
+            return;
+        };
+        // SAFETY: the kernel writes into the mapping.
+        let got = unsafe { libc::pread(file.as_raw_fd(), self.at(page).cast(), PAGE, 0) };
+        assert_eq!(got, PAGE as isize, "{}", std::io::Error::last_os_error());
+        let mut expected = [0; PAGE];
+        File::open(program).unwrap().read_exact_at(&mut expected, 0).unwrap();
         (0..PAGE).for_each(|at| assert_eq!(self.byte(page, at), expected[at], "{page} {at}"));
     }
 
