@@ -99,6 +99,7 @@ impl Leaving {
         tracing::info!(machine, to = self.request.to, id = %self.ticket.migration().id, "leaves");
         let report = self.attempt().unwrap_or_else(|Ended { outcome, problem, predicted }| {
             self.host.stand(machine, Standing::Resident);
+            let predicted = predicted.map(|predicted| *predicted);
             Report { predicted, ..self.host.report_of(&self.request, outcome, &problem) }
         });
         let Report { outcome, owner, promise, reason, .. } = &report;

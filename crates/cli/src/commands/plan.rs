@@ -1,7 +1,7 @@
 //! `punctual plan`
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn file(subject: &str) -> Option<&Path> {
     (subject.contains('/') || path.is_file()).then_some(path)
 }
 
-fn unwritable(path: &PathBuf, error: &std::io::Error) -> Failure {
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::usage(format!("{}: {error}", path.display()), "name another file with --output")
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Before {
 pub(super) struct Ended {
     pub(super) outcome: Ending,
     pub(super) problem: Problem,
-    pub(super) predicted: Option<Predicted>,
+    pub(super) predicted: Option<Box<Predicted>>,
 }
 
 impl Before {

@@ -24,7 +24,7 @@ pub(crate) struct Decision {
 pub(crate) struct Refused {
     pub(crate) problem: Problem,
     /// What the way that comes nearest would have taken.
-    pub(crate) predicted: Option<Predicted>,
+    pub(crate) predicted: Option<Box<Predicted>>,
 }
 
 impl Decision {
@@ -67,7 +67,7 @@ pub(crate) fn decide(
             let nearest = best.and_then(|best| plan.forecast(best.way));
             Err(Refused {
                 problem: refused(plan, why, remedy(*best)),
-                predicted: nearest.and_then(|forecast| forecast.predicted),
+                predicted: nearest.and_then(|forecast| forecast.predicted).map(Box::new),
             })
         }
     }
@@ -94,7 +94,7 @@ fn by_policy(plan: &Plan, policy: Policy, force: bool) -> Result<Decision, Refus
         }
         Choice::None { best, .. } => remedy(*best),
     };
-    let predicted = forecast.and_then(|forecast| forecast.predicted);
+    let predicted = forecast.and_then(|forecast| forecast.predicted).map(Box::new);
     Err(Refused { problem: refused(plan, &why, remedy), predicted })
 }
 
