@@ -62,6 +62,7 @@
 
 mod attach;
 mod error;
+mod filling;
 mod kernel;
 mod ledger;
 mod pager;
