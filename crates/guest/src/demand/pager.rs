@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,7 @@ pub struct Pager {
     ledger: Mutex<Ledger>,
     /// Faults that have been read and not been told yet.
     untold: Mutex<VecDeque<Fault>>,
+    finished: AtomicBool,
 }
 
 impl Pager {
@@ -112,8 +114,8 @@ impl Pager {
         inherited: bool,
     ) -> Self {
         let ledger = Mutex::new(Ledger::new(missing));
-        let untold = Mutex::default();
-        Self { target, userfaultfd, there, places, inherited, ledger, untold }
+        let (untold, finished) = (Mutex::default(), AtomicBool::new(false));
+        Self { target, userfaultfd, there, places, inherited, ledger, untold, finished }
     }
 
     /// The pages that have not been filled, nor are just being filled. On hugetlbfs these are whole
@@ -192,6 +194,9 @@ impl Pager {
         let missing = self.ledger().outstanding();
         if missing > Pages::ZERO {
             return Err(DemandError::StillMissing { pid: self.target.pid(), missing });
+        }
+        if self.finished.swap(true, Ordering::Relaxed) {
+            return Ok(()); // what is watched there now is another's, and so is the number
         }
         for place in self.places.all() {
             match kernel::unregister(&self.userfaultfd, place.start, place.end()) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::trace::Tracer;
 
 #[test]
 fn a_guest_at_work_finds_every_byte_while_pages_arrive() {
@@ -9,7 +10,12 @@ fn a_guest_at_work_finds_every_byte_while_pages_arrive() {
     work_until_finished(&mut paged, &pager, 1);
     assert_eq!(paged.watched_mappings(), 0);
     assert_eq!(paged.victim.open_files(), files, "a descriptor stayed open");
+    let mut tracer = Tracer::attach(paged.victim.pid(), &paged.ram).unwrap();
     pager.finish().unwrap();
+    paged.victim.order("spoil 3 4");
+    let mut written = paged.some(run(0, 0));
+    tracer.collect(&mut written).unwrap();
+    assert_eq!(written, paged.some(run(3, 4)), "it can be moved on, and is traced for that");
     assert!(paged.victim.finish().success());
 }
 
