@@ -86,11 +86,12 @@ fn intervals_of_biased_predictions_hold_as_often_as_they_say() {
                 }
                 for _ in 0..40 {
                     let (samples, actual) = case(draw, bias, &mut chance);
-                    let interval = calibration.widen(&samples, level(0.95)).unwrap();
+                    let forecast = Forecast::of(&samples).unwrap();
+                    let interval = calibration.widen(&forecast, level(0.95)).unwrap();
                     within += u32::from(interval.contains(actual));
-                    let most = calibration.at_most(&samples, level(0.9)).unwrap();
+                    let most = calibration.at_most(&forecast, level(0.9)).unwrap();
                     at_most += u32::from(actual <= most);
-                    median += u32::from(actual <= calibration.median(&samples).unwrap());
+                    median += u32::from(actual <= calibration.median(&forecast));
                 }
             }
             // Cases that share a history are not independent: allow for its share of the scatter.
@@ -116,16 +117,17 @@ fn without_a_past_the_prior_is_wide_and_with_one_it_is_gone() {
     let mut chance = StdRng::seed_from_u64(4);
     let mut calibration = Calibration::default();
     let samples: Vec<f64> = (0..25).map(|n| 100.0 + f64::from(n)).collect();
-    let first = calibration.widen(&samples, level(0.95)).unwrap();
+    let forecast = Forecast::of(&samples).unwrap();
+    let first = calibration.widen(&forecast, level(0.95)).unwrap();
     assert!(first.low < 85.0 && first.high > 140.0, "{first:?}");
     let mut hits = 0;
     for _ in 0..400 {
         let actual = 100.0 + 25.0 * chance.random::<f64>();
-        hits += u32::from(calibration.widen(&samples, level(0.95)).unwrap().contains(actual));
-        calibration.push(Forecast::of(&samples).unwrap(), actual);
+        hits += u32::from(calibration.widen(&forecast, level(0.95)).unwrap().contains(actual));
+        calibration.push(forecast, actual);
     }
     assert!(hits >= 370, "{hits} of 400");
-    let last = calibration.widen(&samples, level(0.95)).unwrap();
+    let last = calibration.widen(&forecast, level(0.95)).unwrap();
     assert!(last.low > 98.0 && last.high < 127.0, "{last:?}");
 }
 
@@ -133,29 +135,54 @@ fn without_a_past_the_prior_is_wide_and_with_one_it_is_gone() {
 fn the_chance_of_keeping_a_limit_agrees_with_the_limit_for_that_chance() {
     let mut calibration = Calibration::default();
     let samples: Vec<f64> = (0..40).map(|n| 30.0 + f64::from(n)).collect();
+    let forecast = Forecast::of(&samples).unwrap();
     for n in 0..199 {
-        calibration.push(Forecast::of(&samples).unwrap(), 35.0 + 0.2 * f64::from(n));
+        calibration.push(forecast, 35.0 + 0.2 * f64::from(n));
     }
     for asked in [0.5, 0.9, 0.99] {
-        let limit = calibration.at_most(&samples, level(asked)).unwrap();
-        let chance = calibration.probability_of_at_most(&samples, limit * (1.0 + 1e-12)).unwrap();
+        let limit = calibration.at_most(&forecast, level(asked)).unwrap();
+        let chance = calibration.probability_of_at_most(&forecast, limit * (1.0 + 1e-12));
         assert!((chance.get() - asked).abs() < 0.006, "{asked}: {chance}");
     }
-    assert!(calibration.probability_of_at_most(&samples, 1.0).unwrap().get() < 0.01);
-    assert_eq!(calibration.probability_of_at_most(&[], 1.0), None);
+    assert!(calibration.probability_of_at_most(&forecast, 1.0).get() < 0.01);
+}
+
+/// Moves that replay foresees without any scatter take twice as long by accident, twice; another,
+/// of which replay says that it may take anything, is not foreseen to take for ever because of that.
+#[test]
+fn one_error_is_not_turned_into_a_thousand() {
+    let mut calibration = Calibration::default();
+    let exact = Forecast::of(&[16.0; 8]).unwrap();
+    (0..2).for_each(|_| calibration.push(exact, 32.0));
+    let vague = Forecast::of(&[16.0, 16.0, 16.0, 16.0, 20.0, 90.0, 250.0, 250.0]).unwrap();
+    let median = calibration.median(&vague);
+    assert!((16.0..24.0).contains(&median), "{median}");
+    let most = calibration.at_most(&vague, level(0.99)).unwrap();
+    assert!(most < 100.0, "{most}");
+}
+
+/// Errors of some milliseconds come on top of an interruption, however long it is.
+#[test]
+fn small_errors_count_by_their_difference() {
+    let mut calibration = Calibration::default();
+    let short = Forecast::apart(&[10.0], 100.0).unwrap();
+    (0..100).for_each(|_| calibration.push(short, 15.0));
+    let long = calibration.median(&Forecast::apart(&[40.0], 100.0).unwrap());
+    assert!((45.0..47.0).contains(&long), "{long}");
 }
 
 #[test]
 fn the_history_is_bounded_survives_a_file_and_knows_its_limits() {
     let mut calibration = Calibration::default();
-    let forecast = Forecast::of(&[1.0, 2.0, 3.0]).unwrap();
+    let forecast = Forecast::of(&[2.0]).unwrap();
     (0..600).for_each(|n| calibration.push(forecast, f64::from(n)));
     calibration.push(forecast, f64::NAN);
     assert_eq!(calibration.iter().len(), 512);
     assert_eq!(calibration.iter().next().unwrap().actual, 88.0);
     let text = serde_json::to_string(&calibration).unwrap();
     assert_eq!(serde_json::from_str::<Calibration>(&text).unwrap(), calibration);
-    assert_eq!(calibration.widen(&[], level(0.95)), None);
-    assert_eq!(calibration.widen(&[1.0], Probability::ONE), None);
-    assert!(calibration.widen(&[0.0, 0.0], level(0.95)).unwrap().low >= 0.0);
+    assert_eq!(Forecast::of(&[]), None);
+    let zero = Forecast::of(&[0.0, 0.0]).unwrap();
+    assert_eq!(calibration.widen(&zero, Probability::ONE), None);
+    assert!(calibration.widen(&zero, level(0.95)).unwrap().low >= 0.0);
 }

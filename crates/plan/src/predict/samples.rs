@@ -6,6 +6,10 @@ use punctual_units::{Bytes, Probability};
 
 use crate::{Ask, AtMost, Facts, Forecast, Simulated, Way};
 
+/// What is wrong about a short interruption comes on top of it, in milliseconds: below this many
+/// seconds errors count by their difference, not by their ratio.
+const APART: f64 = 0.03;
+
 /// What came of one simulated move.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
@@ -44,14 +48,21 @@ impl Samples {
         let times: Vec<_> = self.0.iter().filter_map(|sample| sample.times).collect();
         let downtimes: Vec<_> = times.iter().map(|(downtime, _)| *downtime).collect();
         let totals: Vec<_> = times.iter().map(|(_, total)| *total).collect();
-        let (downtime, total) =
-            (Judged(&downtimes, &facts.downtime), Judged(&totals, &facts.total));
+        let simulated = quantile::Forecast::apart(&downtimes, APART)
+            .zip(quantile::Forecast::of(&totals))
+            .map(|(downtime, total)| Simulated { downtime, total });
+        let judged = simulated.as_ref().map(|simulated| {
+            let downtime = Judged(&simulated.downtime, &facts.downtime);
+            (downtime, Judged(&simulated.total, &facts.total))
+        });
         let at_most = |level| {
+            let (downtime, total) = judged.as_ref()?;
             let downtime = downtime.at_most(level)?;
             Some(AtMost { downtime, total: total.at_most(level)?.max(downtime) })
         };
         let predicted = || {
             let [p50, p99] = [0.5, 0.99].map(Probability::saturating);
+            let (downtime, total) = judged.as_ref()?;
             Some(Predicted {
                 downtime: Quantiles { p50: downtime.at_most(p50)?, p99: downtime.at_most(p99)? },
                 total: Quantiles { p50: total.at_most(p50)?, p99: total.at_most(p99)? },
@@ -59,9 +70,6 @@ impl Samples {
                 interval95: Intervals { downtime: downtime.interval()?, total: total.interval()? },
             })
         };
-        let simulated = quantile::Forecast::of(&downtimes)
-            .zip(quantile::Forecast::of(&totals))
-            .map(|(downtime, total)| Simulated { downtime, total });
         Forecast {
             way,
             keeps: self.kept(),
@@ -89,8 +97,8 @@ impl Samples {
     }
 }
 
-/// Samples in seconds, and how far past predictions of the kind were off.
-struct Judged<'a>(&'a [f64], &'a Calibration);
+/// What samples say in seconds, and how far past predictions of the kind were off.
+struct Judged<'a>(&'a quantile::Forecast, &'a Calibration);
 
 impl Judged<'_> {
     fn at_most(&self, level: Probability) -> Option<Duration> {
