@@ -71,18 +71,18 @@ impl Tracer {
             _ => target.error("set up the userfaultfd", error.into()),
         })?;
         let nothing = page_region { start: 0, end: 0, categories: 0 };
-        let tracer = Self {
+        let mut tracer = Self {
             target,
             userfaultfd: injected.userfaultfd,
             pagemap,
-            mappings: watched,
+            mappings: Vec::with_capacity(watched.len()),
             space: vec![nothing; RUNS_AT_ONCE],
             clusters: Clusters::new(MOST_TAKEN),
             places: Clusters::new(MOST_LOOKED_AT),
             found: PageSet::empty(ram.layout().pages()),
             stopped: injected.stopped,
         };
-        tracer.arm()?;
+        tracer.arm(watched)?;
         Ok(tracer)
     }
 
@@ -213,8 +213,8 @@ impl Tracer {
         Ok(())
     }
 
-    fn arm(&self) -> Result<(), TraceError> {
-        for watched in &self.mappings {
+    fn arm(&mut self, mappings: Vec<Watched>) -> Result<(), TraceError> {
+        for watched in mappings {
             watch::register(&self.userfaultfd, watched.start, watched.end).map_err(|error| {
                 match error {
                     Errno::EBUSY => TraceError::AlreadyWatched { pid: self.target.pid() },
@@ -224,6 +224,9 @@ impl Tracer {
                     _ => self.target.error("watch its RAM", error.into()),
                 }
             })?;
+            // Only what is watched by this one is given up when it is dropped: the watch of another
+            // may be all that keeps a machine from reading pages that are still to come as zeros.
+            self.mappings.push(watched);
         }
         for watched in &self.mappings {
             let step = ARM_AT_ONCE.get().max(watched.host_page.get());

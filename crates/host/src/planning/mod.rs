@@ -36,7 +36,7 @@ use crate::traces::recording::{Wanted, record};
 /// A kept trace tells what a machine does now if it is no older than this.
 const RECENT: Duration = Duration::from_secs(600);
 /// What a look may cost the guest.
-const COST: f64 = 0.02;
+const COST: f64 = 0.05;
 
 /// A machine of which something is to be foreseen.
 pub(crate) struct Subject<'a> {
