@@ -73,9 +73,8 @@ impl Forecast {
         sorted.sort_by(f64::total_cmp);
         let at = |level| observed(&sorted, Probability::saturating(level)).map(|x| x.max(LEAST));
         let median = at(0.5)?;
-        let scatter = |low: f64, high: f64| {
-            ((high + apart) / (low + apart)).ln().min(CEILING).hypot(FLOOR)
-        };
+        let scatter =
+            |low: f64, high: f64| ((high + apart) / (low + apart)).ln().min(CEILING).hypot(FLOOR);
         let (below, above) = (scatter(at(0.16)?, median), scatter(median, at(0.84)?));
         Some(Self { median, below, above, apart })
     }
