@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use punctual_engine::report::Predicted;
 use punctual_model::Policy;
 use punctual_trace::Trace;
 use punctual_units::{Bytes, BytesPerSecond, Pages};
 
-use super::{Basis, Choice, Forecast, Plan, Reachable, Way, other_ways};
+use super::{AtMost, Basis, Choice, Forecast, Plan, Reachable, Way, other_ways};
 use crate::predict::{Alone, Prospect, Workers, expected};
 use crate::replay::Replay;
 use crate::{Ask, Facts};
@@ -27,6 +28,13 @@ const TELLING: f64 = 32.0;
 const COARSER: u64 = 4;
 /// Whole moves that differ by less than this share take as long as each other.
 const AS_LONG: f64 = 0.03;
+/// `continuous` chooses anew all the time, and pays for that with more scans and a longer way of each
+/// portion than simulated: it has to be better than that by this share.
+const CLEARLY: f64 = 0.1;
+/// Interruptions that can be had are sought on a ladder with steps of this ratio, ...
+const STEP: f64 = 1.2;
+/// ... up to so many steps: some 900 times what was asked.
+const STEPS: u32 = 37;
 /// A bandwidth is sought to this share of it.
 const EXACT: f64 = 0.04;
 /// It is not sought beyond so many times what the link carries.
@@ -117,18 +125,25 @@ fn basis(trace: &Trace, prospect: &Prospect<'_>) -> Basis {
 /// one with the shortest interruption.
 fn taken<'a>(ways: &'a [Forecast], ask: &Ask) -> Option<&'a Forecast> {
     let live = |forecast: &&Forecast| forecast.way.policy().is_some();
+    let total = |forecast: &Forecast, predicted: &Predicted| match forecast.way {
+        Way::Continuous => predicted.total.p50.mul_f64(1.0 + CLEARLY),
+        _ => predicted.total.p50,
+    };
     let keeping: Vec<_> = ways
         .iter()
         .filter(live)
         .filter(|forecast| forecast.keeps >= ask.confidence)
         .filter_map(|forecast| Some((forecast, forecast.predicted?)))
+        .map(|(forecast, predicted)| {
+            (forecast, total(forecast, &predicted), predicted.downtime.p50)
+        })
         .collect();
-    let shortest = keeping.iter().map(|(_, predicted)| predicted.total.p50).min()?;
+    let shortest = keeping.iter().map(|(_, total, _)| *total).min()?;
     keeping
         .into_iter()
-        .filter(|(_, predicted)| predicted.total.p50 <= shortest.mul_f64(1.0 + AS_LONG))
-        .min_by_key(|(_, predicted)| predicted.downtime.p50)
-        .map(|(forecast, _)| forecast)
+        .filter(|(_, total, _)| *total <= shortest.mul_f64(1.0 + AS_LONG))
+        .min_by_key(|(_, _, downtime)| *downtime)
+        .map(|(forecast, _, _)| forecast)
 }
 
 /// The live way that keeps it most often.
@@ -172,20 +187,12 @@ fn refusal(
     cheapest: Option<BytesPerSecond>,
     workers: &dyn Workers,
 ) -> Choice {
-    let forced = Policy::ALL.map(|policy| {
-        let way = crate::predict::way(policy);
-        prospect.samples(policy, SAMPLES / 2, true, workers).forecast(
-            way,
-            prospect.facts,
-            prospect.ask,
-        )
-    });
-    let reach = forced
-        .iter()
-        .chain(ways.iter().filter(|forecast| forecast.way == Way::StopAndCopy))
-        .filter_map(|forecast| Some(Reachable { way: forecast.way, at_most: forecast.at_most? }))
+    let live = shortest_kept(prospect, workers);
+    let saved = ways.iter().find(|forecast| forecast.way == Way::StopAndCopy);
+    let saved = saved
+        .and_then(|forecast| Some(Reachable { way: forecast.way, at_most: forecast.at_most? }))
         .filter(|reach| reach.at_most.total <= prospect.ask.within);
-    let best = reach.min_by_key(|reach| reach.at_most.downtime);
+    let best = live.into_iter().chain(saved).min_by_key(|reach| reach.at_most.downtime);
     let ask = prospect.ask;
     let mut why = format!(
         "no way keeps {} of interruption within {} at {}",
@@ -206,6 +213,31 @@ fn refusal(
         None => why.push_str("; no bandwidth alone would help"),
     }
     Choice::None { best, why }
+}
+
+/// The shortest interruption that would be kept if it were asked for, on a ladder from what was.
+fn shortest_kept(prospect: &Prospect<'_>, workers: &dyn Workers) -> Option<Reachable> {
+    const POLICY: Policy = Policy::HeldBack;
+    let way = crate::predict::way(POLICY);
+    let asked = |step: u32| {
+        let downtime = prospect.ask.downtime.mul_f64(STEP.powi(step as i32));
+        let ask = Ask { downtime, ..prospect.ask.clone() };
+        let prospect = Prospect { ask: &ask, ..*prospect };
+        let samples = prospect.samples(POLICY, FEW, false, workers);
+        let forecast = samples.forecast(way, prospect.facts, &ask);
+        let at_most = forecast.at_most.filter(|_| forecast.keeps >= ask.confidence)?;
+        Some(Reachable { way, at_most: AtMost { downtime, ..at_most } })
+    };
+    // What was asked itself is not kept, and what is kept is kept with more as well.
+    let (mut kept, mut least, mut most) = (asked(STEPS)?, 0, STEPS);
+    while most - least > 1 {
+        let middle = u32::midpoint(least, most);
+        match asked(middle) {
+            Some(reach) => (kept, most) = (reach, middle),
+            None => least = middle,
+        }
+    }
+    Some(kept)
 }
 
 /// Looks for the least bandwidth with which a promise is kept.

@@ -51,9 +51,12 @@ impl Samples {
         let simulated = quantile::Forecast::apart(&downtimes, APART)
             .zip(quantile::Forecast::of(&totals))
             .map(|(downtime, total)| Simulated { downtime, total });
+        let kept = self.kept() >= ask.confidence;
         let judged = simulated.as_ref().map(|simulated| {
-            let downtime = Judged(&simulated.downtime, &facts.downtime);
-            (downtime, Judged(&simulated.total, &facts.total))
+            let (downtime, total) = (&simulated.downtime, &simulated.total);
+            let most = (ask.downtime, ask.confidence);
+            let downtime = Judged { of: downtime, by: &facts.downtime, most: kept.then_some(most) };
+            (downtime, Judged { of: total, by: &facts.total, most: None })
         });
         let at_most = |level| {
             let (downtime, total) = judged.as_ref()?;
@@ -98,16 +101,30 @@ impl Samples {
 }
 
 /// What samples say in seconds, and how far past predictions of the kind were off.
-struct Judged<'a>(&'a quantile::Forecast, &'a Calibration);
+struct Judged<'a> {
+    of: &'a quantile::Forecast,
+    by: &'a Calibration,
+    /// What is kept up to a level by whoever carries the move out: a guest is stopped only when its
+    /// interruption will be as short as was asked, with the confidence that was asked for.
+    most: Option<(Duration, Probability)>,
+}
 
 impl Judged<'_> {
     fn at_most(&self, level: Probability) -> Option<Duration> {
-        self.1.at_most(self.0, level).map(seconds)
+        self.by.at_most(self.of, level).map(|time| self.limited(seconds(time), level))
     }
 
     fn interval(&self) -> Option<Interval> {
-        let interval = self.1.widen(self.0, Probability::saturating(0.95))?;
-        Some(Interval { low: seconds(interval.low), high: seconds(interval.high) })
+        let interval = self.by.widen(self.of, Probability::saturating(0.95))?;
+        let high = self.limited(seconds(interval.high), Probability::saturating(0.975));
+        Some(Interval { low: seconds(interval.low).min(high), high })
+    }
+
+    fn limited(&self, time: Duration, level: Probability) -> Duration {
+        match self.most {
+            Some((most, confidence)) if level <= confidence => time.min(most),
+            _ => time,
+        }
     }
 }
 
