@@ -44,6 +44,7 @@ fn main() {
             slot,
             Pages::new(1000),
             slot * 1000,
+            None,
         ));
     });
     let probabilities: Vec<_> =

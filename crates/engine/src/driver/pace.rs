@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use punctual_units::{Bytes, BytesPerSecond, Pages};
 
-/// LZ4 compresses some 0.7 GB a second on one core, the rest of the encoder takes its share.
-pub(super) const PACK_BELOW: BytesPerSecond = BytesPerSecond::megabits(2500);
+use crate::meter::PACK_BELOW;
+
 /// A measure of the link spans so many bytes and this time ...
 const TRIAL: Bytes = Bytes::mib(2);
 const TRIAL_LEAST: Duration = Duration::from_millis(10);

@@ -102,7 +102,7 @@ impl Rule {
     /// Decides at the end of a round.
     pub(crate) fn decide(&mut self, now: &Outlook<'_>) -> Decision {
         if !self.force && now.at.saturating_add(self.asked) > self.within {
-            return Decision::GiveUp(self.deadline_passed(now.settled.likely.total()));
+            return Decision::GiveUp(self.deadline_passed(now.settled.surely.total()));
         }
         if let Rounds::Exactly(rounds) = self.rounds {
             return self.count(now, rounds);
@@ -164,7 +164,8 @@ impl Rule {
 
     /// Whether copying on leads to anything.
     fn hopeless(&mut self, now: &Outlook<'_>) -> Result<Headway, GiveUp> {
-        let expected = now.settled.likely.total();
+        // What could be promised: a guess that no promise is made by is no headway.
+        let expected = now.settled.surely.total();
         let left = self.within.saturating_sub(now.at);
         if !self.force && now.next_round > left.saturating_add(self.asked) {
             return Err(GiveUp::TooLittleTime { next_round: now.next_round, left });

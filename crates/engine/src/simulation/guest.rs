@@ -16,9 +16,21 @@ pub(super) struct Workload {
     pub(super) stray: u64,
     /// The guest writes for this long of each second, and then nothing until the next.
     pub(super) busy: Duration,
+    /// Whether the hot pages are written one behind the other, over and over, not at random.
+    pub(super) sweeps: bool,
+    pub(super) packed: Packed,
     /// Disk requests with direct I/O in flight at any time; each takes `request`.
     pub(super) requests: u64,
     pub(super) request: Duration,
+}
+
+/// How many bytes a page takes on the link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packed {
+    pub(super) first: u64,
+    /// Another time: one of the hot pages, and one of the others.
+    pub(super) hot_again: u64,
+    pub(super) cold_again: u64,
 }
 
 /// A disk request that writes one page of memory when it ends, unseen by the tracer.
@@ -39,6 +51,7 @@ pub(super) struct Guest {
     now: Duration,
     owed: f64,
     random: u64,
+    swept: u64,
 }
 
 impl Guest {
@@ -52,6 +65,7 @@ impl Guest {
             now: Duration::ZERO,
             owed: 0.0,
             random: seed | 1,
+            swept: seed,
         };
         guest.submit();
         guest
@@ -110,7 +124,12 @@ impl Guest {
         while self.owed >= 1.0 {
             self.owed -= 1.0;
             let is_stray = stray > 0 && self.random(writes + stray) < stray;
-            let page = self.random(if is_stray { pages } else { hot });
+            let page = match (is_stray, self.workload.sweeps) {
+                (true, _) => self.random(pages),
+                (false, false) => self.random(hot),
+                (false, true) => self.swept % hot,
+            };
+            self.swept += 1;
             self.memory[page as usize] += 1;
             self.mark(page);
         }

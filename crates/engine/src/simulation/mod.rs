@@ -10,7 +10,7 @@ mod world;
 
 use std::time::Duration;
 
-use guest::Workload;
+use guest::{Packed, Workload};
 use world::{Outcome, Setting, World};
 
 use crate::report::{Ending, Policy, Promise};
@@ -21,9 +21,14 @@ const CALM: Workload = Workload {
     hot: 300,
     stray: 0,
     busy: Duration::from_secs(1),
+    sweeps: false,
+    packed: PLAIN,
     requests: 0,
     request: Duration::from_millis(4),
 };
+
+/// Every page goes whole.
+const PLAIN: Packed = Packed { first: 4104, hot_again: 4104, cold_again: 4104 };
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)

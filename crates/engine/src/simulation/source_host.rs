@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use punctual_units::{Bytes, PAGE_SIZE, Pages};
+use punctual_units::{Bytes, PageIndex, Pages};
 use punctual_wire::SourceMessage;
 
 use super::faults::Point;
+use super::guest::Workload;
 use super::world::{Action, EFFECT, Frame, RESTART, SourceHost, World, digest};
 use crate::report::Report;
 use crate::source::{self, Batch, BatchKind};
@@ -167,7 +168,7 @@ impl World {
         *from = until;
         let is_last = until == pages.len();
         if !content.is_empty() {
-            let length = Bytes::new((PAGE_SIZE.get() + 8) * content.len() as u64);
+            let length = content.iter().map(|(page, _)| self.packed(PageIndex(*page))).sum();
             self.transmit(Frame::Pages(content), length);
         }
         if is_last {
@@ -183,6 +184,18 @@ impl World {
             true => source::Event::PagesSent { sent },
             false => source::Event::Sending { sent, pages },
         });
+    }
+
+    /// How many bytes a page takes now.
+    fn packed(&mut self, page: PageIndex) -> Bytes {
+        let Workload { packed, hot, .. } = self.setting.workload;
+        let again = self.sent_before.contains(page);
+        self.sent_before.insert(page);
+        Bytes::new(match again {
+            false => packed.first,
+            true if page.0 < hot => packed.hot_again,
+            true => packed.cold_again,
+        })
     }
 
     pub(super) fn crash_source(&mut self) {

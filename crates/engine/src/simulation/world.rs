@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use punctual_model::{Heat, Rounds, Strategy};
-use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageIndex, Pages, Region};
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageIndex, PageSet, Pages, Region};
 use punctual_wire::{DestinationMessage, MigrationId, Offer, Outcome as Decided, SourceMessage};
 
 use super::faults::{Fault, FaultKind, Point};
@@ -112,6 +112,8 @@ pub(super) struct World {
     pub(super) guest: Guest,
     /// The batch that is being sent, and how far; and those that wait.
     pub(super) sending: VecDeque<(Vec<PageIndex>, usize)>,
+    /// Pages of which the destination has some version.
+    pub(super) sent_before: PageSet,
     pub(super) committed: bool,
     pub(super) under_way: bool,
     pub(super) destination: Option<Box<Destination>>,
@@ -147,6 +149,7 @@ impl World {
             source: SourceHost::Down,
             guest: Guest::new(setting.workload, setting.seed),
             sending: VecDeque::new(),
+            sent_before: PageSet::empty(Pages::new(setting.workload.pages)),
             committed: false,
             under_way: true,
             destination: None,

@@ -8,7 +8,8 @@ use super::forecast::Standing;
 use super::phases::State;
 use super::watch::Watch;
 use crate::course::Course;
-use crate::meter::Meter;
+use crate::meter::{Care, Load, Meter};
+use crate::remainder::Remainder;
 use crate::rule::{Expected, GiveUp, Rule};
 use crate::{Phase, Progress, Request};
 
@@ -31,6 +32,8 @@ pub(super) struct Context {
     pub(super) rule: Rule,
     pub(super) course: Course,
     pub(super) watch: Watch,
+    /// Pages of which the destination has some version.
+    sent_before: PageSet,
     /// Where the move last stood, for a look ahead.
     pub(super) standing: Option<Standing>,
     /// The interruption that was expected when the guest was stopped.
@@ -45,11 +48,30 @@ impl Context {
             rule: Rule::new(offer.downtime, request.within, rounds, request.force),
             course: Course::default(),
             watch: Watch::new(offer.layout.pages(), request.heat.take()),
+            sent_before: PageSet::empty(offer.layout.pages()),
             standing: None,
             stopping_for: Duration::ZERO,
             offer,
             request,
         }
+    }
+
+    /// What these pages are: such that go for the first time, and such that go again.
+    pub(super) fn load(&self, pages: &PageSet) -> Load {
+        Load::of(pages, &self.sent_before)
+    }
+
+    /// These pages are to be read and sent.
+    pub(super) fn take(&mut self, remainder: &mut Remainder, leg: &PageSet) -> Load {
+        let load = self.load(leg);
+        remainder.take(leg);
+        self.sent_before.union(leg);
+        load
+    }
+
+    /// Those that cost less than any other, if that makes a difference on this link.
+    pub(super) fn cheap(&self) -> Option<&PageSet> {
+        self.meter.packs().then_some(&self.sent_before)
     }
 
     /// Whether the interruption asked for is shorter than one without any page would be.
@@ -93,9 +115,9 @@ impl Context {
         }
     }
 
-    pub(super) fn deadline_passed(&self, at: Duration, dirty: Pages) -> Option<GiveUp> {
+    pub(super) fn deadline_passed(&self, at: Duration, state: &State) -> Option<GiveUp> {
         let late = at > self.request.within && !self.request.force;
-        late.then(|| self.rule.deadline_passed(self.expected(dirty)))
+        late.then(|| self.rule.deadline_passed(self.expected(state.load(self), Care::Surely)))
     }
 
     /// How long a guest may be stopped before it is let run on here: five times the interruption
@@ -119,21 +141,21 @@ impl Context {
 
     pub(super) fn progress(&self, at: Duration, state: &State) -> Progress {
         let (dirty, forecast) = (state.dirty(), self.forecast());
+        let left = state.left();
         let rate = self.meter.bandwidth().unwrap_or_default();
-        let round_left = state.round_left().unwrap_or_default();
-        let known = rate != BytesPerSecond::ZERO && state.round_left().is_some();
+        let known = left.filter(|_| rate != BytesPerSecond::ZERO);
         Progress {
             machine: self.offer.machine.clone(),
             phase: state.phase(),
             elapsed: at,
             round: self.course.rounds,
-            round_left,
+            round_left: left.unwrap_or_default().pages(),
             dirty,
             pages_sent: self.course.pages_sent,
             sent: self.course.sent,
             rate,
-            round_ends_in: known.then(|| self.meter.time_for(round_left)),
-            downtime_now: known.then(|| self.expected(dirty)),
+            round_ends_in: known.map(|left| self.meter.time_for(left, Care::Likely)),
+            downtime_now: known.map(|_| self.expected(state.load(self), Care::Likely)),
             ends_in: forecast.map(|forecast| forecast.ends.saturating_sub(at)),
             downtime_predicted: forecast.map(|forecast| forecast.downtime),
             downtime_asked: self.offer.downtime,

@@ -8,6 +8,7 @@ use punctual_model::{HoldBack, Order, Rounds, Spread, hold_back, order};
 use punctual_units::{PageSet, Pages, Probability};
 
 use super::context::Context;
+use crate::meter::{Care, Load};
 use crate::remainder::Remainder;
 use crate::rule::{Decision, Expected, Outcome, Outlook};
 
@@ -23,6 +24,10 @@ const CHOICE: Duration = Duration::from_millis(100);
 const LIKELY: f64 = 0.5;
 /// A forecast of the whole move is made no more often than this: it looks at every page.
 const FORECAST_EVERY: Duration = Duration::from_millis(500);
+/// From the decision to stop until the machine has heard of it.
+const ORDERING: Duration = Duration::from_millis(1);
+/// All pages are scanned so often while the guest is stopped: before and behind its device state.
+const SCANS_WHILE_STOPPED: u32 = 2;
 /// Rounds that a forecast looks ahead.
 const FORESEEABLE: u32 = 8;
 
@@ -30,8 +35,8 @@ const FORESEEABLE: u32 = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     at: Duration,
-    dirty: Pages,
-    sending: Pages,
+    dirty: Load,
+    sending: Load,
     /// Made when somebody asks.
     forecast: OnceCell<Forecast>,
 }
@@ -51,20 +56,23 @@ impl Context {
         self.request.strategy.order != Order::Address
     }
 
-    /// How many pages a leg has.
-    pub(super) fn leg(&self) -> Pages {
-        self.meter.pages_in(LEG).clamp(SHORTEST_LEG, LONGEST_LEG)
+    /// How many pages of such a mix a leg has.
+    fn leg(&self, mix: Load) -> Pages {
+        self.meter.pages_in(LEG, mix).clamp(SHORTEST_LEG, LONGEST_LEG)
     }
 
     /// Cuts pages into the legs in which they are to be sent.
     pub(super) fn legs(&self, pages: &PageSet) -> order::Legs {
-        let order = self.request.strategy.order;
-        order::legs(pages, self.watch.heat(), order, self.meter.slot(), self.leg())
+        let (order, mix) = (self.request.strategy.order, self.load(pages));
+        order::legs(pages, self.watch.heat(), order, self.meter.slot(mix), self.leg(mix))
     }
 
     /// Those of `dirty` that the next round sends.
     pub(super) fn selection(&self, dirty: &PageSet) -> PageSet {
         let strategy = self.request.strategy;
+        if self.is_rehearsed(dirty) {
+            return dirty.clone();
+        }
         let mut pages = dirty.clone();
         pages.subtract(&self.held_back(dirty));
         // To send nothing leads nowhere, unless the rounds are counted.
@@ -72,53 +80,91 @@ impl Context {
             pages = dirty.clone();
         }
         match strategy.rounds {
-            Rounds::None => {
-                let most = self.meter.pages_in(CHOICE).max(SHORTEST_LEG);
-                order::coldest(&pages, self.watch.heat(), most)
-            }
+            Rounds::None => self.portion(&pages),
             Rounds::UntilPromise | Rounds::Exactly(_) => pages,
         }
     }
 
+    /// The coldest pages, so many as are sent before it is chosen anew.
+    fn portion(&self, pages: &PageSet) -> PageSet {
+        let coldest =
+            |most: Pages| order::coldest(pages, self.watch.heat(), most.max(SHORTEST_LEG));
+        let portion = coldest(self.meter.pages_in(CHOICE, self.load(pages)));
+        // What is cold may be of another mix than the rest.
+        let fits = self.meter.pages_in(CHOICE, self.load(&portion));
+        if fits < portion.len() { coldest(fits) } else { portion }
+    }
+
+    /// Whether all that is dirty is sent, so as to see what just these pages cost: what others did
+    /// tells nothing of those that were left out because they are hot. It takes no longer than the
+    /// interruption may, if they cost as much as others do.
+    fn is_rehearsed(&self, dirty: &PageSet) -> bool {
+        let strategy = self.request.strategy;
+        let leaves_out = match strategy.rounds {
+            Rounds::None => true,
+            Rounds::UntilPromise => strategy.hold_back == HoldBack::Chosen,
+            Rounds::Exactly(_) => false,
+        };
+        let copy = || self.meter.time_for(self.load(dirty), Care::Likely);
+        leaves_out && self.course.rounds > 1 && copy() <= self.rule.allowed(self.surely_fixed())
+    }
+
     /// Those that stay for the final copy.
     pub(super) fn held_back(&self, dirty: &PageSet) -> PageSet {
-        let copy = self.rule.allowed(self.surely_fixed());
-        let allowed = self.meter.pages_in(copy);
-        let round = self.meter.time_alone(dirty.len());
         let strategy = self.request.strategy.hold_back;
-        hold_back::choose(dirty, self.watch.heat(), strategy, self.meter.slot(), allowed, round)
+        let copy = self.rule.allowed(self.surely_fixed());
+        let allowed = self.meter.surely_again_in(copy);
+        let load = self.load(dirty);
+        let (slot, round) = (self.meter.slot(load), self.meter.time_alone(load));
+        let heat = self.watch.heat();
+        hold_back::choose(dirty, heat, strategy, slot, allowed, round, self.cheap())
     }
 
     fn likely_fixed(&self) -> Duration {
-        self.request.fixed.sum() + self.request.round_trip
+        let scans = self.watch.scan(Care::Likely) * SCANS_WHILE_STOPPED;
+        self.request.fixed.sum() + self.request.round_trip + scans
     }
 
     pub(super) fn surely_fixed(&self) -> Duration {
-        self.likely_fixed() + self.request.fixed_spread
+        let scans = self.watch.scan(Care::Surely) * SCANS_WHILE_STOPPED;
+        self.request.fixed.sum() + self.request.round_trip + scans + self.request.fixed_spread
+    }
+
+    /// From the scan behind which it is decided until the processors stand.
+    fn until_stopped(&self) -> Duration {
+        self.request.fixed.stop + self.watch.scan(Care::Surely) + ORDERING
     }
 
     /// The interruption that a stop now would make, with these pages to be sent: they, and what
     /// the guest writes until it stands.
     fn outcome(&self, pages: &PageSet) -> Outcome {
-        let until_stopped = self.request.fixed.stop;
-        let written = self.watch.heat().expect_written_except(pages, until_stopped);
+        let written = self.watch.heat().expect_written_except(pages, self.until_stopped());
         let left = Spread::exactly(pages.len().get() as f64).plus(written);
-        let copy = |pages: f64| self.meter.time_for(Pages::new(pages.ceil() as u64));
-        let surely = copy(left.quantile(self.request.confidence).max(left.mean));
+        // What will be written is taken for such as what has been.
+        let load = self.load(pages);
+        let copy = |pages: f64, care| self.meter.time_for(load.as_many(pages), care);
+        let most = left.quantile(self.request.confidence).max(left.mean);
         Outcome {
-            likely: Expected { fixed: self.likely_fixed(), copy: copy(left.mean) },
-            surely: Expected { fixed: self.surely_fixed(), copy: surely },
+            likely: Expected { fixed: self.likely_fixed(), copy: copy(left.mean, Care::Likely) },
+            surely: Expected { fixed: self.surely_fixed(), copy: copy(most, Care::Surely) },
         }
     }
 
-    /// The interruption that is likely if the guest is stopped with so many pages to be sent.
-    pub(super) fn expected(&self, pages: Pages) -> Duration {
-        self.likely_fixed() + self.meter.time_for(pages)
+    /// The interruption that is to be expected if the guest is stopped with this to be sent.
+    pub(super) fn expected(&self, load: Load, care: Care) -> Duration {
+        let fixed = match care {
+            Care::Likely => self.likely_fixed(),
+            Care::Surely => self.surely_fixed(),
+        };
+        fixed + self.meter.time_for(load, care)
     }
 
     /// Whether a machine that is moved in any case has to be stopped now.
     pub(super) fn must_stop(&self, at: Duration, dirty: &PageSet) -> bool {
-        self.rule.must_stop(at, self.expected(dirty.len()))
+        // Where the coldest pages go first, what they cost tells nothing of those that are left.
+        let coldest_first = self.request.strategy.rounds == Rounds::None;
+        let care = if coldest_first { Care::Surely } else { Care::Likely };
+        self.request.force && self.rule.must_stop(at, self.expected(self.load(dirty), care))
     }
 
     /// Decides what follows a round, behind the scan of all pages.
@@ -128,7 +174,7 @@ impl Context {
         let at_a_stop = remainder.pages_at_a_stop();
         let now = if at_a_stop.len() == dirty.len() { settled } else { self.outcome(&at_a_stop) };
         let sends = self.selection(dirty);
-        let next_round = self.meter.time_alone(sends.len());
+        let next_round = self.meter.time_alone(self.load(&sends));
         let outlook = Outlook {
             at,
             round: self.course.rounds,
@@ -136,7 +182,7 @@ impl Context {
             settled,
             next_round,
             copy_after: &|| self.copy_after(dirty, &sends, next_round),
-            lull: &|left| self.lull(dirty.len(), left),
+            lull: &|left| self.lull(self.load(dirty), left),
         };
         let mut rule = self.rule.clone();
         let decision = rule.decide(&outlook);
@@ -149,17 +195,19 @@ impl Context {
     fn copy_after(&self, dirty: &PageSet, sends: &PageSet, round: Duration) -> Duration {
         let mut others = dirty.clone();
         others.subtract(sends);
-        let time = round + self.request.fixed.stop;
+        let time = round + self.until_stopped();
         let written = self.watch.heat().expect_written_except(&others, time).mean;
-        self.meter.time_for(others.len() + Pages::new(written.ceil() as u64))
+        let load = self.load(&others).plus(Load::again(written));
+        self.meter.time_for(load, Care::Likely)
     }
 
     /// When the guest will have written so little for so long that the promise can be kept, if
     /// that is likely within the time that is `left`.
-    fn lull(&self, dirty: Pages, left: Duration) -> Option<Duration> {
-        let copy = self.meter.pages_in(self.rule.allowed(self.surely_fixed()));
-        let slot = self.meter.slot().as_secs_f64();
-        let until_stopped = self.request.fixed.stop.as_secs_f64() + LEG.as_secs_f64();
+    fn lull(&self, dirty: Load, left: Duration) -> Option<Duration> {
+        let again = Load::again(1.0);
+        let copy = self.meter.pages_in(self.rule.allowed(self.surely_fixed()), again);
+        let slot = self.meter.slot(again).as_secs_f64();
+        let until_stopped = (self.until_stopped() + LEG).as_secs_f64();
         let below = (copy.get() as f64 / until_stopped).min(0.5 / slot);
         // At half the rate of the link, rounds become half as long each time.
         let lasting = self.meter.time_alone(dirty).saturating_mul(2) + self.offer.downtime;
@@ -169,10 +217,10 @@ impl Context {
     }
 
     /// Notes where the move stands, now and then: `sending` of the dirty pages are being sent.
-    pub(super) fn note_standing(&mut self, at: Duration, remainder: &Remainder, sending: Pages) {
+    pub(super) fn note_standing(&mut self, at: Duration, remainder: &Remainder, sending: Load) {
         let fresh = |standing: &Standing| at < standing.at + FORECAST_EVERY;
         if self.meter.bandwidth().is_some() && !self.standing.as_ref().is_some_and(fresh) {
-            let dirty = remainder.at_a_stop();
+            let dirty = self.load(&remainder.pages_at_a_stop());
             self.standing = Some(Standing { at, dirty, sending, forecast: OnceCell::new() });
         }
     }
@@ -190,17 +238,18 @@ impl Context {
         const APART: f64 = 8.0;
         let (heat, strategy) = (self.watch.heat(), self.request.strategy);
         // Without rounds there is one that sends all.
-        let sending = if strategy.rounds == Rounds::None { dirty.max(sending) } else { sending };
+        let all = strategy.rounds == Rounds::None && dirty.count() > sending.count();
+        let sending = if all { dirty } else { sending };
         let written_in = |time: Duration| heat.expect_written_all(time).mean.max(1e-9);
-        let first = self.meter.time_for(sending);
+        let first = self.meter.time_for(sending, Care::Likely);
         let (long, short) = (written_in(first), written_in(first.div_f64(APART)));
         let power = ((long / short).ln() / APART.ln()).clamp(0.0, 1.0);
         let written = |time: Duration| {
             long * (time.as_secs_f64() / first.as_secs_f64().max(1e-9)).powf(power)
         };
-        let time = |pages: f64| self.meter.time_alone(Pages::new(pages.ceil() as u64));
+        let time = |pages: f64| self.meter.time_alone(Load::again(pages));
         let allowed = self.rule.allowed(self.likely_fixed());
-        let beside = dirty.saturating_sub(sending).get() as f64;
+        let beside = (dirty.count() - sending.count()).max(0.0);
         let held = if strategy.hold_back == HoldBack::Nothing { 0.0 } else { beside };
         let (mut ends, mut left) = (at + first, beside + long);
         for _ in 0..FORESEEABLE {
@@ -211,7 +260,7 @@ impl Context {
             }
             (ends, left) = (ends + round, next);
         }
-        left += written(self.request.fixed.stop);
+        left += written(self.until_stopped());
         let downtime = self.likely_fixed() + time(left);
         Forecast { ends: ends + downtime, downtime }
     }

@@ -11,6 +11,7 @@ use super::preparing::{Preparing, Probing};
 use super::sending::Sending;
 use super::stopped::{Committing, Final, HandingOver, Stopping};
 use crate::Phase;
+use crate::meter::Load;
 
 /// How long the destination may take for an answer before anything has moved. It may have to start
 /// a machine for it.
@@ -116,7 +117,7 @@ impl State {
                 (waited > ANSWER).then_some(Why::NoAnswer { phase, waited })
             }
             Self::Sending(_) | Self::Scanning(_) | Self::Readying(_) | Self::Settling(_) => {
-                context.deadline_passed(at, self.dirty()).map(Why::GaveUp)
+                context.deadline_passed(at, self).map(Why::GaveUp)
             }
             Self::Stopping(Stopping { since, .. }) => context.overrun(at, *since, phase),
             Self::Final(_) | Self::HandingOver(_) => {
@@ -160,8 +161,21 @@ impl State {
         }
     }
 
+    /// What [`State::dirty`] counts, by what it costs.
+    pub(super) fn load(&self, context: &Context) -> Load {
+        let remainder = match self {
+            Self::Sending(state) => return state.load(context),
+            Self::Scanning(state) => &state.remainder,
+            Self::Readying(state) => &state.remainder,
+            Self::Settling(state) => &state.remainder,
+            Self::Stopping(state) => &state.remainder,
+            _ => return Load::default(),
+        };
+        context.load(&remainder.pages_at_a_stop())
+    }
+
     /// Pages of the present round that are still to be sent.
-    pub(super) fn round_left(&self) -> Option<Pages> {
+    pub(super) fn left(&self) -> Option<Load> {
         match self {
             Self::Sending(state) => Some(state.left()),
             _ => None,

@@ -24,6 +24,7 @@ use super::context::Context;
 use super::copying::{Readying, Scanning};
 use super::event::{Batch, BatchKind, Effect, Event};
 use super::phases::{State, Transition};
+use crate::meter::Load;
 use crate::remainder::Remainder;
 
 /// Legs that are being sent or wait for it.
@@ -37,8 +38,10 @@ const FOR_EACH_PAGE: Duration = Duration::from_micros(5);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
     pub(super) number: u32,
-    /// How many pages it sends.
+    /// How many pages it sends ...
     pub(super) pages: Pages,
+    /// ... and what they were when it began.
+    mix: Load,
     /// How many were missing or old when it began.
     of: Pages,
 }
@@ -54,7 +57,7 @@ pub(super) struct Sending {
     /// The leg whose pages are being looked for.
     looking: Option<Looking>,
     /// Batches that are being sent or wait for it, oldest first.
-    in_flight: VecDeque<Pages>,
+    in_flight: VecDeque<Load>,
     /// Pages of the round that have been sent: of earlier batches, and of the present one.
     sent: Pages,
     sent_of_batch: Pages,
@@ -91,9 +94,9 @@ impl Sending {
         context.course.sample(at, Pages::ZERO, remainder.at_a_stop());
         context.meter.begin_round(at);
         let pages = context.selection(remainder.pages());
-        let of = remainder.dirty();
-        let round = Round { number: context.course.rounds, pages: pages.len(), of };
-        context.note_standing(at, &remainder, pages.len());
+        let (of, mix) = (remainder.dirty(), context.load(&pages));
+        let round = Round { number: context.course.rounds, pages: pages.len(), mix, of };
+        context.note_standing(at, &remainder, mix);
         // The scan that lies behind us was of all pages, so the first leg needs none of its own.
         let (first, waiting) = if context.in_legs() {
             let mut legs = context.legs(&pages);
@@ -104,14 +107,14 @@ impl Sending {
         } else {
             (pages, None)
         };
-        remainder.take(&first);
+        let load = context.take(&mut remainder, &first);
         let mut state = Self {
             remainder,
             round,
             stop_prepared,
             waiting,
             looking: None,
-            in_flight: VecDeque::from([first.len()]),
+            in_flight: VecDeque::from([load]),
             sent: Pages::ZERO,
             sent_of_batch: Pages::ZERO,
             all_sent: false,
@@ -126,14 +129,24 @@ impl Sending {
     }
 
     /// Pages of the round that are still to be sent.
-    pub(super) fn left(&self) -> Pages {
-        self.round.pages.saturating_sub(self.sent + self.sent_of_batch)
+    pub(super) fn left(&self) -> Load {
+        let left = self.round.pages.saturating_sub(self.sent + self.sent_of_batch);
+        self.round.mix.as_many(left.get() as f64)
     }
 
     /// Pages that the destination lacks or has in an old version, those on their way included.
     pub(super) fn dirty(&self) -> Pages {
-        let in_flight: Pages = self.in_flight.iter().copied().sum();
-        self.remainder.at_a_stop() + in_flight.saturating_sub(self.sent_of_batch)
+        self.remainder.at_a_stop() + self.in_flight().pages()
+    }
+
+    /// The same, by what it costs.
+    pub(super) fn load(&self, context: &Context) -> Load {
+        context.load(&self.remainder.pages_at_a_stop()).plus(self.in_flight())
+    }
+
+    fn in_flight(&self) -> Load {
+        let given = self.in_flight.iter().fold(Load::default(), |sum, batch| sum.plus(*batch));
+        given.as_many((given.count() - self.sent_of_batch.get() as f64).max(0.0))
     }
 
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
@@ -177,8 +190,11 @@ impl Sending {
         let Looking { leg, since, all } = looking;
         self.remainder.found(written);
         // Only now: what was found of the leg itself is in what is read from here on.
-        self.remainder.take(&leg);
-        self.in_flight.push_back(leg.len());
+        let load = context.take(&mut self.remainder, &leg);
+        if self.in_flight.is_empty() {
+            context.meter.resume_round(at);
+        }
+        self.in_flight.push_back(load);
         let effect = self.batch(leg);
         if all {
             context.scanned(since, at, written, self.remainder.at_a_stop());
@@ -192,17 +208,18 @@ impl Sending {
     }
 
     fn batch_sent(&mut self, context: &mut Context, at: Duration, sent: Bytes) -> Vec<Effect> {
-        let pages = self.in_flight.pop_front().unwrap_or_default();
+        let batch = self.in_flight.pop_front().unwrap_or_default();
+        let pages = batch.pages();
         self.sent += pages;
         self.sent_of_batch = Pages::ZERO;
         context.course.pages_sent += pages;
-        context.meter.part_sent(at, sent, self.sent);
+        context.meter.batch_sent(at, sent, batch);
         let next = self.look_for_next(context, at);
         if next.is_some() || self.looking.is_some() || !self.in_flight.is_empty() {
             return next.into_iter().collect();
         }
         self.all_sent = true;
-        context.meter.end_round(at, sent, self.sent);
+        context.meter.end_round(self.round.pages == self.round.of);
         vec![Effect::Say(SourceMessage::RoundEnd { round: self.round.number })]
     }
 

@@ -106,11 +106,11 @@ impl Final {
                 return self.hand_over(context, at);
             }
             (Event::PagesSent { sent }, Step::Copy(pages)) => {
-                sent_all(context, at, sent, pages);
+                sent_all(context, sent, pages);
                 self.step = Step::Copied;
             }
             (Event::PagesSent { sent }, Step::CopyAgain(pages)) => {
-                sent_all(context, at, sent, pages);
+                sent_all(context, sent, pages);
                 return self.hand_over(context, at);
             }
             (other, _) => return State::Final(self).unexpected(&other),
@@ -146,9 +146,10 @@ impl Final {
     }
 }
 
-fn sent_all(context: &mut Context, at: Duration, sent: Bytes, pages: Pages) {
+fn sent_all(context: &mut Context, sent: Bytes, pages: Pages) {
     context.course.pages_sent += pages;
-    context.meter.end_round(at, sent, pages);
+    context.meter.sent(sent);
+    context.meter.end_round(false);
 }
 
 impl HandingOver {

@@ -1,14 +1,20 @@
 //! What the scans tell of the guest.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use punctual_model::Heat;
 use punctual_units::{PageSet, Pages};
 
+use crate::meter::Care;
+
 /// While a round is being sent, all pages are scanned at least this far apart ...
 const SCAN_EVERY: Duration = Duration::from_millis(200);
 /// ... and so that scans take at most this share of the time.
 const SCAN_SHARE: u32 = 50;
+
+/// So many scans of all pages tell what one takes.
+const SCANS: usize = 5;
 
 /// The heat of the pages, kept up to date from the scans of a move.
 ///
@@ -23,8 +29,8 @@ pub(super) struct Watch {
     /// Pages found since all were scanned.
     found: PageSet,
     last_scan: Duration,
-    /// What the last scan of all pages took.
-    scan_took: Duration,
+    /// What the last scans of all pages took, newest last.
+    scans: VecDeque<Duration>,
 }
 
 impl Watch {
@@ -38,7 +44,7 @@ impl Watch {
             began: Duration::ZERO,
             found: PageSet::empty(pages),
             last_scan: Duration::ZERO,
-            scan_took: Duration::ZERO,
+            scans: VecDeque::with_capacity(SCANS),
         }
     }
 
@@ -53,7 +59,19 @@ impl Watch {
 
     /// Whether it is time to scan all pages although a round is under way.
     pub(super) fn is_due(&self, at: Duration) -> bool {
-        at.saturating_sub(self.last_scan) >= SCAN_EVERY.max(self.scan_took * SCAN_SHARE)
+        let took = self.scans.back().copied().unwrap_or_default();
+        at.saturating_sub(self.last_scan) >= SCAN_EVERY.max(took * SCAN_SHARE)
+    }
+
+    /// What a scan of all pages takes, by the last ones: their median, or the longest.
+    pub(super) fn scan(&self, care: Care) -> Duration {
+        let mut took: Vec<_> = self.scans.iter().copied().collect();
+        took.sort_unstable();
+        let nth = match care {
+            Care::Likely => took.len() / 2,
+            Care::Surely => took.len().saturating_sub(1),
+        };
+        took.get(nth).copied().unwrap_or_default()
     }
 
     /// Some pages were scanned.
@@ -69,7 +87,10 @@ impl Watch {
         self.heat.record(watched, self.found.ranges());
         let found = self.found.len();
         self.found.clear();
-        self.scan_took = at.saturating_sub(asked);
+        if self.scans.len() == SCANS {
+            self.scans.pop_front();
+        }
+        self.scans.push_back(at.saturating_sub(asked));
         self.last_scan = asked;
         found
     }
@@ -113,6 +134,16 @@ mod tests {
         watch.all(ms(3100), ms(3101), &pages(0, 1));
         assert_eq!(watch.heat().observed(), ms(600));
         assert_eq!(Watch::new(Pages::new(99), Some(history)).heat().observed(), ms(0));
+    }
+
+    #[test]
+    fn what_a_scan_takes_is_the_median_of_the_last_and_surely_the_longest() {
+        let mut watch = Watch::new(Pages::new(100), None);
+        assert_eq!(watch.scan(Care::Surely), ms(0));
+        for took in [90, 1, 2, 9, 3, 4] {
+            watch.all(ms(0), ms(took), &pages(0, 0));
+        }
+        assert_eq!((watch.scan(Care::Likely), watch.scan(Care::Surely)), (ms(3), ms(9)));
     }
 
     #[test]
