@@ -24,13 +24,22 @@ pub(super) struct Workload {
     pub(super) request: Duration,
 }
 
-/// How many bytes a page takes on the link.
+/// What pages take on the link: the hot ones, and the others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed {
+    pub(super) hot: Page,
+    pub(super) cold: Page,
+}
+
+/// How many bytes a page takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page {
     pub(super) first: u64,
-    /// Another time: one of the hot pages, and one of the others.
-    pub(super) hot_again: u64,
-    pub(super) cold_again: u64,
+    pub(super) again: u64,
+}
+
+impl Page {
+    pub(super) const PLAIN: Self = Self { first: 4104, again: 4104 };
 }
 
 /// A disk request that writes one page of memory when it ends, unseen by the tracer.

@@ -5,12 +5,13 @@ mod destination_host;
 mod faults;
 mod guest;
 mod policies;
+mod promises;
 mod source_host;
 mod world;
 
 use std::time::Duration;
 
-use guest::{Packed, Workload};
+use guest::{Packed, Page, Workload};
 use world::{Outcome, Setting, World};
 
 use crate::report::{Ending, Policy, Promise};
@@ -28,7 +29,7 @@ const CALM: Workload = Workload {
 };
 
 /// Every page goes whole.
-const PLAIN: Packed = Packed { first: 4104, hot_again: 4104, cold_again: 4104 };
+const PLAIN: Packed = Packed { hot: Page::PLAIN, cold: Page::PLAIN };
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -48,6 +49,7 @@ fn setting(workload: Workload) -> Setting {
         strategy: Policy::PreCopy.strategy(),
         force: false,
         heat: None,
+        scan: world::EFFECT,
         fault: None,
     }
 }

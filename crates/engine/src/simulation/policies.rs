@@ -6,10 +6,10 @@ use std::time::Duration;
 use punctual_model::{Policy, Rounds};
 use punctual_units::BytesPerSecond;
 
-use super::guest::{Guest, Packed, Workload};
+use super::guest::{Guest, Workload};
 use super::world::{Outcome, Setting, World};
 use super::{CALM, by, ms, run, setting};
-use crate::report::{Ending, Promise, Report};
+use crate::report::{Ending, Promise};
 
 /// A few hot pages among many cold ones, in the lowest addresses: the worst place for a round in
 /// the order of addresses.
@@ -114,91 +114,5 @@ fn progress_foresees_the_end() {
             "{policy}: at {at:.2?} the end was foreseen at {foreseen:.2} s, it came at {total:.2} s"
         );
         assert!((0.6..1.5).contains(&(foreseen / total)), "{policy}: {foreseen} of {total}");
-    }
-}
-
-/// Goes over 6000 of its pages, sixteen times a second: a page costs 4 KiB the first time and less
-/// again.
-const SWEEP: Workload = Workload {
-    pages: 16_000,
-    writes: 100_000,
-    hot: 6000,
-    stray: 50,
-    sweeps: true,
-    packed: Packed { first: 4104, hot_again: 300, cold_again: 300 },
-    ..CALM
-};
-
-/// What became of the promise, by policy, over several guests and interruptions.
-fn promises(policy: Policy, workload: Workload, megabits: u64, force: bool) -> Vec<Report> {
-    let mut reports = vec![];
-    for (seed, downtime) in [(1, 50), (2, 100), (3, 200), (4, 300), (5, 500)] {
-        for watched in [false, true] {
-            let mut setting =
-                Setting { seed, force, downtime: ms(downtime), ..by(policy, workload) };
-            setting.bandwidth = BytesPerSecond::megabits(megabits);
-            setting.within = Duration::from_secs(60);
-            let heat = || Guest::watched(workload, seed + 100, Duration::from_secs(3));
-            setting.heat = watched.then(heat);
-            let report = run(setting).report.unwrap();
-            println!(
-                "{policy} {megabits} Mbit/s {downtime} ms: {:?} {:.1?} {}",
-                report.promise, report.measured.downtime, report.reason
-            );
-            reports.push(report);
-        }
-    }
-    reports
-}
-
-fn kept_of(reports: &[Report]) -> usize {
-    reports.iter().filter(|report| report.promise == Some(Promise::Kept)).count()
-}
-
-fn none_broken(reports: &[Report]) {
-    for report in reports {
-        let (promise, downtime) = (report.promise, report.measured.downtime);
-        assert_ne!(promise, Some(Promise::Broken), "{}: {downtime:?}", report.policy);
-    }
-}
-
-#[test]
-fn what_pages_cost_again_does_not_pass_for_what_they_cost_the_first_time() {
-    for policy in Policy::ALL {
-        let reports = promises(policy, SWEEP, 300, false);
-        none_broken(&reports);
-        assert!(kept_of(&reports) >= 6, "{policy}: {}", kept_of(&reports));
-    }
-}
-
-#[test]
-fn what_cold_pages_cost_does_not_pass_for_what_hot_ones_cost() {
-    let packed = Packed { first: 2000, hot_again: 4104, cold_again: 100 };
-    for writes in [2000, 20_000, 100_000] {
-        for hot in [500, 3000] {
-            let workload = Workload { writes, hot, stray: 500, packed, ..SWEEP };
-            for policy in Policy::ALL {
-                none_broken(&promises(policy, workload, 300, false));
-            }
-        }
-    }
-}
-
-#[test]
-fn pages_of_zeros_do_not_make_full_ones_cheap() {
-    let packed = Packed { first: 1, hot_again: 1000, cold_again: 1000 };
-    let workload = Workload { hot: 1500, packed, ..SWEEP };
-    for policy in Policy::ALL {
-        none_broken(&promises(policy, workload, 100, false));
-    }
-}
-
-#[test]
-fn an_idle_guest_on_a_slow_link_is_not_stopped_with_pages_that_were_never_sent() {
-    let workload = Workload { writes: 400, hot: 150, stray: 20, sweeps: false, ..SWEEP };
-    for policy in Policy::ALL {
-        let reports = promises(policy, workload, 100, false);
-        none_broken(&reports);
-        assert_eq!(kept_of(&reports), reports.len(), "{policy}");
     }
 }

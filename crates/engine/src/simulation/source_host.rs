@@ -109,7 +109,10 @@ impl World {
             }
             Effect::PrepareStop => Event::StopPrepared,
             // A scan is instantaneous; that its result takes time to come is what matters.
-            Effect::Scan => Event::Scanned { written: self.guest.scan() },
+            Effect::Scan => {
+                let event = Event::Scanned { written: self.guest.scan() };
+                return self.schedule(self.setting.scan, Action::Source(event));
+            }
             Effect::ScanAmong(pages) => Event::Scanned { written: self.guest.scan_among(&pages) },
             Effect::Stop => {
                 self.guest.running = false;
@@ -189,13 +192,10 @@ impl World {
     /// How many bytes a page takes now.
     fn packed(&mut self, page: PageIndex) -> Bytes {
         let Workload { packed, hot, .. } = self.setting.workload;
+        let packed = if page.0 < hot { packed.hot } else { packed.cold };
         let again = self.sent_before.contains(page);
         self.sent_before.insert(page);
-        Bytes::new(match again {
-            false => packed.first,
-            true if page.0 < hot => packed.hot_again,
-            true => packed.cold_again,
-        })
+        Bytes::new(if again { packed.again } else { packed.first })
     }
 
     pub(super) fn crash_source(&mut self) {

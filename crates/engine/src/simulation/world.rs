@@ -34,6 +34,8 @@ pub(super) struct Setting {
     pub(super) strategy: Strategy,
     pub(super) force: bool,
     pub(super) heat: Option<Heat>,
+    /// What a scan of all pages takes.
+    pub(super) scan: Duration,
     pub(super) fault: Option<Fault>,
 }
 
