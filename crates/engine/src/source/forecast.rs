@@ -106,7 +106,8 @@ impl Context {
             Rounds::Exactly(_) => false,
         };
         let copy = || self.meter.time_for(self.load(dirty), Care::Likely);
-        leaves_out && self.course.rounds > 1 && copy() <= self.rule.allowed(self.surely_fixed())
+        let known = self.meter.bandwidth().is_some();
+        leaves_out && known && copy() <= self.rule.allowed(self.surely_fixed())
     }
 
     /// Those that stay for the final copy.
