@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_engine::FixedCost;
-use punctual_model::Spread;
+use punctual_model::{Spread, quantile};
 use punctual_units::Probability;
 
 /// As how many past interruptions the prior counts: one or two that happened on a busy moment do
@@ -13,13 +13,17 @@ const PRIOR: usize = 3;
 const RULE: usize = 4;
 /// The spread before there is a rule, as a share of the median.
 const ASSUMED_SPREAD: f64 = 0.25;
+/// From so many past interruptions on their own upper end counts as well, ...
+const MANY: usize = 20;
+/// ... which so many of a hundred do not exceed.
+const UPPER_END: f64 = 0.95;
 
 /// The fixed part of an interruption: the median of each part over `past` and the prior, and what
 /// is to be added so that it is not exceeded with the probability `confidence`.
 ///
 /// The addition is that of a gamma distribution with the spread of the past (by its median absolute
-/// deviation), or what the second longest of the past took more, whichever is longer: one that
-/// happened on a busy moment is no rule, two are.
+/// deviation), or what one in twenty of the past took more, whichever is longer: a few that happened
+/// on a busy moment are no rule, and must not make a host refuse what it can do.
 #[must_use]
 pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Duration) {
     let prior = [FixedCost::default(); PRIOR];
@@ -39,7 +43,12 @@ pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Dura
     sums.sort_by(f64::total_cmp);
     let (deviation, seen) = match sums.as_slice() {
         few if few.len() < RULE => (middle * ASSUMED_SPREAD, 0.0),
-        sums => (deviation(sums), sums[sums.len() - 2]),
+        sums if sums.len() < MANY => (deviation(sums), 0.0),
+        sums => {
+            let level = confidence.get().min(UPPER_END);
+            let upper_end = quantile::observed(sums, Probability::saturating(level));
+            (deviation(sums), upper_end.unwrap_or_default())
+        }
     };
     let likely = Spread { mean: middle, variance: deviation * deviation };
     let most = likely.quantile(confidence).max(seen);
@@ -75,13 +84,14 @@ mod tests {
         assert!((ms(5)..ms(15)).contains(&spread), "{spread:?}");
         let mut past = vec![cost(ms(100))];
         assert_eq!(expected(&past, sure), (fixed, spread), "one is no rule");
+        past.extend([cost(ms(1)); 10]);
+        past.push(cost(ms(100)));
+        assert!(expected(&past, sure).1 < ms(15), "two of twelve happened on a busy moment");
 
         past.extend((0..20).map(|step| cost(ms(2) + ms(step) / 20)));
         let (fixed, spread) = expected(&past, sure);
         assert!((ms(24)..ms(36)).contains(&fixed.sum()), "{fixed:?}");
-        assert!((ms(5)..ms(40)).contains(&spread), "{spread:?}");
         assert!(expected(&past, Probability::saturating(0.5)).1 < spread);
-        past.push(cost(ms(100)));
-        assert!(expected(&past, sure).1 > ms(1000), "a second one is a rule");
+        assert!(spread > ms(300), "two of 32 are: {spread:?}");
     }
 }
