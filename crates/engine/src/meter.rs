@@ -124,7 +124,8 @@ impl Meter {
         self.rate(Care::Likely)
     }
 
-    fn rate(&self, care: Care) -> Option<BytesPerSecond> {
+    /// The same, as it is likely or surely.
+    pub(crate) fn rate(&self, care: Care) -> Option<BytesPerSecond> {
         let mut rates: Vec<_> = self.rates.iter().copied().collect();
         rates.sort_unstable();
         let nth = match care {

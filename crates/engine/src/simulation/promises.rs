@@ -111,6 +111,17 @@ fn a_sweeping_guest_that_moves_in_any_case_is_there_in_time() {
 }
 
 #[test]
+fn device_state_takes_its_time_on_a_slow_link() {
+    for (megabits, kept) in [(20, false), (300, true)] {
+        let setting = by(Policy::PreCopy, Workload { writes: 10, stray: 0, ..CALM });
+        let bandwidth = BytesPerSecond::megabits(megabits);
+        let report = run(Setting { bandwidth, downtime: ms(60), ..setting }).report.unwrap();
+        let promise = if kept { Promise::Kept } else { Promise::Refused };
+        assert_eq!(report.promise, Some(promise), "{megabits}: {}", report.reason);
+    }
+}
+
+#[test]
 fn the_scans_of_the_stopped_guest_are_part_of_what_is_promised() {
     for policy in Policy::ALL {
         for downtime in [55, 60, 65, 70, 80, 90, 110] {

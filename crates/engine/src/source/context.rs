@@ -76,7 +76,9 @@ impl Context {
 
     /// Whether the interruption asked for is shorter than one without any page would be.
     pub(super) fn too_short(&self) -> Option<Why> {
-        let fixed = self.surely_fixed();
+        // Only by what was measured: it is too early to refuse because of what is assumed.
+        let known = &self.request;
+        let fixed = known.fixed.sum() + known.round_trip + known.fixed_spread;
         let least = Rule::least(Expected { fixed, copy: ON_ITS_WAY });
         let asked = self.offer.downtime;
         (least > asked && !self.request.force).then_some(Why::TooShort { asked, fixed, least })
