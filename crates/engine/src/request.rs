@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_model::{Heat, Policy, Strategy};
-use punctual_units::Probability;
+use punctual_units::{Bytes, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,8 @@ impl Request {
 pub struct FixedCost {
     /// From the stop of the processors until the machine is quiet.
     pub stop: Duration,
-    /// From the last page until the destination has loaded the device state.
+    /// From the last page until the destination has loaded the device state, less what
+    /// [`FixedCost::STATE`] takes on the link: that depends on the link.
     pub device_state: Duration,
     /// The durable write of the commit.
     #[serde(default)]
@@ -87,6 +88,9 @@ pub struct FixedCost {
 }
 
 impl FixedCost {
+    /// How much device state a machine usually has: two small Linux guests had some 384 KiB.
+    pub const STATE: Bytes = Bytes::kib(384);
+
     /// All parts together.
     #[must_use]
     pub fn sum(&self) -> Duration {
@@ -100,7 +104,7 @@ impl Default for FixedCost {
     fn default() -> Self {
         Self {
             stop: Duration::from_millis(5),
-            device_state: Duration::from_millis(5),
+            device_state: Duration::from_millis(3),
             commit: Duration::from_millis(1),
             resume: Duration::from_millis(3),
         }

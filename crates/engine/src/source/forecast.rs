@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use punctual_model::lull::{self, Lull};
 use punctual_model::{HoldBack, Order, Rounds, Spread, hold_back, order};
-use punctual_units::{Bytes, PageSet, Pages, Probability};
+use punctual_units::{PageSet, Pages, Probability};
 
 use super::context::Context;
+use crate::FixedCost;
 use crate::meter::{Care, Load};
 use crate::remainder::Remainder;
 use crate::rule::{Decision, Expected, Outcome, Outlook};
@@ -26,8 +27,6 @@ const LIKELY: f64 = 0.5;
 const FORECAST_EVERY: Duration = Duration::from_millis(500);
 /// From the decision to stop until the machine has heard of it.
 const ORDERING: Duration = Duration::from_millis(1);
-/// The device state of a small Linux guest in QEMU: on 100 and 300 Mbit/s it took 36 and 12 ms.
-const DEVICE_STATE: Bytes = Bytes::kib(384);
 /// All pages are scanned so often while the guest is stopped: before and behind its device state.
 const SCANS_WHILE_STOPPED: u32 = 2;
 /// Rounds that a forecast looks ahead.
@@ -131,17 +130,18 @@ impl Context {
         self.fixed(Care::Surely) + self.request.fixed_spread
     }
 
-    /// What has to be done beside the copy. How long the device state took on earlier moves may
-    /// have been seen on a faster link.
+    /// What has to be done beside the copy, with the device state's way over this link.
     fn fixed(&self, care: Care) -> Duration {
         let known = self.request.fixed;
         let on_the_link = match known.device_state {
             Duration::ZERO => Duration::ZERO,
-            _ => self.meter.rate(care).map_or(Duration::ZERO, |rate| rate.time_for(DEVICE_STATE)),
+            _ => {
+                let rate = self.meter.rate(care);
+                rate.map_or(Duration::ZERO, |rate| rate.time_for(FixedCost::STATE))
+            }
         };
-        let more = on_the_link.saturating_sub(known.device_state);
         let scans = self.watch.scan(care) * SCANS_WHILE_STOPPED;
-        known.sum() + self.request.round_trip + scans + more
+        known.sum() + self.request.round_trip + scans + on_the_link
     }
 
     /// From the scan behind which it is decided until the processors stand.

@@ -65,7 +65,7 @@ impl Past {
         let downtime = simulated.zip(net_downtime(measured));
         Self {
             to: to.to_owned(),
-            fixed: came.then(|| fixed(&measured.phases)),
+            fixed: came.then(|| fixed(&measured.phases, expected.bandwidth.or(copied(report)))),
             preparing: measured.preparing,
             bandwidth,
             writing: expected.writes.and_then(|writes| writes.ratio(report)),
@@ -80,8 +80,11 @@ impl Past {
     }
 }
 
-fn fixed(phases: &Phases) -> FixedCost {
+/// What does not depend on the link that it was seen on.
+fn fixed(phases: &Phases, link: Option<BytesPerSecond>) -> FixedCost {
     let Phases { stop, device_state, commit, resume, .. } = *phases;
+    let on_the_link = link.map_or(Duration::ZERO, |rate| rate.time_for(FixedCost::STATE));
+    let device_state = device_state.saturating_sub(on_the_link).max(Duration::from_micros(100));
     FixedCost { stop, device_state, commit, resume }
 }
 

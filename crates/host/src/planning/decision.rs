@@ -7,9 +7,9 @@ use punctual_plan::{Choice, Forecast, Plan, Reachable, Simulated, Way};
 
 use crate::api::Problem;
 
-/// How memory is moved where nobody says. In simulations of hot and cold guests it was never worse
-/// than the standard order or the order alone.
-const POLICY: Policy = Policy::HeldBack;
+/// How memory is moved where nobody says and nothing is known of the machine's writes: without a past
+/// an order has nothing to go by, and its legs cost some time.
+const POLICY: Policy = Policy::PreCopy;
 
 /// How a machine is moved.
 #[derive(Debug, Clone, PartialEq)]

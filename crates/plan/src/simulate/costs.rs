@@ -86,17 +86,15 @@ impl Costs {
 
     /// The costs of a move over `link` if interruptions take `fixed` beside the copy.
     ///
-    /// Past interruptions were measured with their messages' way and the transfer of the device
-    /// state, which the simulation adds by itself: here they are taken off.
+    /// Past interruptions were measured with their messages' way, which the simulation adds by
+    /// itself: here it is taken off.
     #[must_use]
     pub fn from_history(fixed: FixedCost, preparing: Duration, link: &Link) -> Self {
         let messages = link.latency * 2;
-        let state = Self::default().device_state;
-        let transfer = link.rate.time_for(state);
         Self {
             stop: fixed.stop,
             commit: fixed.commit,
-            load: fixed.device_state.saturating_sub(messages + transfer),
+            load: fixed.device_state.saturating_sub(messages),
             resume: fixed.resume.saturating_sub(messages),
             preparing,
             ..Self::default()
@@ -118,7 +116,7 @@ impl Default for Costs {
         Self {
             stop,
             saving: Duration::from_millis(2),
-            device_state: Bytes::kib(256),
+            device_state: FixedCost::STATE,
             load: device_state,
             commit,
             resume,
