@@ -92,6 +92,12 @@ impl Leaving {
         if let Some(plan) = &request.plan {
             return self.as_planned(plan);
         }
+        if request.look == Some(Duration::ZERO) && host.recent(&self.record.name).is_none() {
+            // Nothing is to be foreseen, so the other host and the link need no look either.
+            let decision = Decision::blind(request.policy);
+            let bandwidth = request.bandwidth;
+            return Ok(Before { decision, heat: None, took: None, writes: None, bandwidth });
+        }
         let begun = Instant::now();
         let ask = self.ask();
         let (record, address, offer) = (&self.record, self.address.as_str(), offer.clone());

@@ -150,7 +150,7 @@ impl Host {
 
     /// The trace that is kept of a machine, if it is recent. It is of the process that runs: it goes
     /// with the machine's record.
-    fn recent(&self, name: &str) -> Option<Trace> {
+    pub(crate) fn recent(&self, name: &str) -> Option<Trace> {
         self.kept(name).filter(|trace| age(trace.about().recorded_at) <= RECENT)
     }
 

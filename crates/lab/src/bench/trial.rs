@@ -6,7 +6,7 @@ use punctual_engine::report::Ending;
 use punctual_guest::qemu::qmp::QmpError;
 use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::MigrateRequest;
-use punctual_units::Bytes;
+use punctual_units::{Bytes, Probability};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::Value;
@@ -150,6 +150,8 @@ fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, 
     // Only the move itself is compared.
     let request = MigrateRequest {
         look: Some(Duration::ZERO),
+        // QEMU's limit holds what it expects, not what it is sure of; each mover is told the same.
+        confidence: Probability::saturating(0.5),
         ..MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within)
     };
     let migration = scene.migrate("a", &request, |_| ())?;
