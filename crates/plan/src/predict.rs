@@ -25,6 +25,8 @@ use crate::replay::{Playback, Replay};
 use crate::simulate::{Costs, Link, Terms, simulate};
 use crate::{Ask, Facts, Forecast, Way};
 
+/// If none of so many simulated moves keeps what was asked, no more are simulated.
+const TELLING: usize = 2;
 /// How much of what was watched before a move goes into it.
 const WATCHED: Duration = Duration::from_secs(60);
 
@@ -73,11 +75,19 @@ impl Prospect<'_> {
         workers: &dyn Workers,
     ) -> Samples {
         let slots: Vec<OnceLock<Sample>> = (0..samples).map(|_| OnceLock::new()).collect();
-        workers.each(samples, &|number| {
-            let report = self.simulate(policy, number, samples, force);
-            // A number that comes twice gives the same sample.
-            let _ = slots[number].set(Sample::of(report));
-        });
+        let each = |from: usize, jobs: usize| {
+            workers.each(jobs, &|job| {
+                let report = self.simulate(policy, from + job, samples, force);
+                // A number that comes twice gives the same sample.
+                let _ = slots[from + job].set(Sample::of(report));
+            });
+        };
+        // Moves that come to nothing take the longest to simulate: where the first do, so will more.
+        let first = samples.min(TELLING);
+        each(0, first);
+        if slots.iter().filter_map(OnceLock::get).any(|sample| sample.kept) {
+            each(first, samples - first);
+        }
         slots.into_iter().filter_map(OnceLock::into_inner).collect()
     }
 

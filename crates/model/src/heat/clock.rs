@@ -10,6 +10,9 @@ const SHARED: usize = 16;
 /// The points at which the expected count is computed, eight to a factor of two.
 const PER_OCTAVE: f64 = 8.0;
 
+/// Intervals that differ by less than this share are as good as the same.
+const UNCHANGED: f64 = 0.03;
+
 /// The intervals of one time scale, with the same decay as the counts of the pages: what a count
 /// says about a rate.
 ///
@@ -27,6 +30,8 @@ pub(super) struct Clock {
     squares: f64,
     /// By code of the count, in steps of [`SHARED`]; made when it is first asked for.
     rates: OnceLock<Vec<Rate>>,
+    /// The intervals when the table was last given up.
+    tabulated: [Lengths; OCTAVES],
 }
 
 /// The intervals of one octave of lengths.
@@ -65,6 +70,7 @@ impl Clock {
             exposure: 0.0,
             squares: 0.0,
             rates: OnceLock::new(),
+            tabulated: [Lengths::default(); OCTAVES],
         }
     }
 
@@ -80,8 +86,21 @@ impl Clock {
         self.lengths[octave].seconds += interval.as_secs_f64();
         self.squares = self.squares * decay * decay + 1.0;
         self.exposure = self.lengths.iter().map(|lengths| lengths.seconds).sum();
-        self.rates.take();
+        if self.has_changed() {
+            self.rates.take();
+            self.tabulated = self.lengths;
+        }
         decay
+    }
+
+    /// Whether the intervals have changed by so much that the table no longer says what they do. It
+    /// takes half a millisecond to make, and equal intervals soon follow one another for long.
+    fn has_changed(&self) -> bool {
+        let pairs = || self.lengths.iter().zip(&self.tabulated);
+        let weight: f64 = pairs().map(|(now, then)| (now.weight - then.weight).abs()).sum();
+        let seconds: f64 = pairs().map(|(now, then)| (now.seconds - then.seconds).abs()).sum();
+        let whole: f64 = self.lengths.iter().map(|lengths| lengths.weight).sum();
+        weight > UNCHANGED * whole || seconds > UNCHANGED * self.exposure
     }
 
     /// How many codes a count loses in so many milliseconds.

@@ -17,7 +17,7 @@ const SAMPLES: usize = 8;
 /// ... of the one that takes the longest to simulate, ...
 const SAMPLES_CONTINUOUS: usize = 3;
 /// ... and where only a bandwidth is sought.
-const FEW: usize = 4;
+const FEW: usize = 2;
 /// Of a machine with more pages that matter only a part is simulated: at least so many ...
 const LEAST_PAGES: u64 = 1 << 15;
 /// ... and at most these, ...
@@ -32,11 +32,11 @@ const AS_LONG: f64 = 0.03;
 /// portion than simulated: it has to be better than that by this share.
 const CLEARLY: f64 = 0.1;
 /// Interruptions that can be had are sought on a ladder with steps of this ratio, ...
-const STEP: f64 = 1.2;
-/// ... up to so many steps: some 900 times what was asked.
-const STEPS: u32 = 37;
+const STEP: f64 = 1.5;
+/// ... up to so many steps: some 660 times what was asked.
+const STEPS: u32 = 16;
 /// A bandwidth is sought to this share of it.
-const EXACT: f64 = 0.04;
+const EXACT: f64 = 0.1;
 /// It is not sought beyond so many times what the link carries.
 const FARTHEST: u64 = 16;
 

@@ -46,7 +46,7 @@ fn a_promise_that_cannot_be_kept_is_seen_beforehand() {
     let forecast = prospect.forecast(Policy::PreCopy, 4, &Alone);
     assert_eq!((forecast.keeps, forecast.gives_up), (Probability::ZERO, Probability::ONE));
     assert_eq!(forecast.predicted, None);
-    assert!(forecast.remarks[0].starts_with("gives up 4 of 4 times: "), "{:?}", forecast.remarks);
+    assert!(forecast.remarks[0].starts_with("gives up 2 of 2 times: "), "{:?}", forecast.remarks);
 }
 
 #[test]
