@@ -33,8 +33,9 @@ const AS_LONG: f64 = 0.03;
 const CLEARLY: f64 = 0.1;
 /// Interruptions that can be had are sought on a ladder with steps of this ratio, ...
 const STEP: f64 = 1.5;
-/// ... up to so many steps: some 660 times what was asked.
+/// ... up to so many steps, some 660 times what was asked, and to this share of the time in all.
 const STEPS: u32 = 16;
+const LONGEST: f64 = 0.5;
 /// A bandwidth is sought to this share of it.
 const EXACT: f64 = 0.1;
 /// It is not sought beyond so many times what the link carries.
@@ -228,8 +229,11 @@ fn shortest_kept(prospect: &Prospect<'_>, workers: &dyn Workers) -> Option<Reach
         let at_most = forecast.at_most.filter(|_| forecast.keeps >= ask.confidence)?;
         Some(Reachable { way, at_most: AtMost { downtime, ..at_most } })
     };
+    let longest = prospect.ask.within.mul_f64(LONGEST);
+    let ratio = longest.div_duration_f64(prospect.ask.downtime).max(1.0);
+    let highest = STEPS.min((ratio.ln() / STEP.ln()) as u32);
     // What was asked itself is not kept, and what is kept is kept with more as well.
-    let (mut kept, mut least, mut most) = (asked(STEPS)?, 0, STEPS);
+    let (mut kept, mut least, mut most) = (asked(highest)?, 0, highest);
     while most - least > 1 {
         let middle = u32::midpoint(least, most);
         match asked(middle) {

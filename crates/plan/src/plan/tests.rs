@@ -115,3 +115,17 @@ fn where_no_way_keeps_it_the_best_is_named_and_what_would_help() {
     assert!(plan.cheapest_bandwidth.is_none_or(|rate| rate > BytesPerSecond::megabits(100)));
     assert_eq!(plan.instructions(), None);
 }
+
+/// However little time there is in all, the best that can be had is sought below it.
+#[test]
+fn the_best_that_can_be_had_is_one_that_a_move_would_keep() {
+    let trace = "hot-cold:memory=64MiB,set=4MiB,rate=2000,for=4s";
+    let trace = trace.parse::<crate::synthetic::Synthetic>().unwrap().trace();
+    let facts = crate::Facts::assumed(BytesPerSecond::megabits(300));
+    let ask = Ask { downtime: ms(10), within: ms(6000), ..plan().ask };
+    let plan = super::plan(&trace, &facts, &ask);
+    let Choice::None { best: Some(best), why } = plan.choice else { panic!("{:?}", plan.choice) };
+    assert!((ms(15)..ms(120)).contains(&best.at_most.downtime), "{why}");
+    let again = super::plan(&trace, &facts, &Ask { downtime: best.at_most.downtime, ..ask });
+    assert!(matches!(again.choice, Choice::Take { .. }), "{:?}", again.choice);
+}
