@@ -1,5 +1,6 @@
 //! From a spec to the command line.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use punctual_units::Bytes;
@@ -81,10 +82,7 @@ impl Spec {
     fn taps(&self) -> Vec<Tap> {
         let nets = self.net.iter().enumerate();
         nets.map(|(index, net)| {
-            let made = || {
-                let kept: String = self.name.chars().take(11).collect();
-                format!("{kept}-t{index}")
-            };
+            let made = || format!("{}-t{index}", short(&self.name));
             Tap { name: net.tap.clone().unwrap_or_else(made), bridge: net.bridge.clone() }
         })
         .collect()
@@ -172,4 +170,29 @@ fn path(path: &Path) -> String {
 fn mac(machine: &str, index: usize) -> String {
     let hash = xxhash_rust::xxh3::xxh3_64(format!("{machine}/{index}").as_bytes()).to_le_bytes();
     format!("52:54:00:{:02x}:{:02x}:{:02x}", hash[0], hash[1], hash[2])
+}
+
+/// A machine's name within the 11 letters that the names of its taps leave for it. Two long names
+/// that begin alike stay apart.
+fn short(name: &str) -> String {
+    const LONGEST: usize = 11;
+    if name.chars().count() <= LONGEST {
+        return name.to_owned();
+    }
+    let mut hash = DefaultHasher::new();
+    name.hash(&mut hash);
+    let begin: String = name.chars().take(LONGEST - 5).collect();
+    format!("{begin}{:05x}", hash.finish() & 0xf_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_of_long_names_that_begin_alike_have_names_of_their_own() {
+        assert_eq!(short("web"), "web");
+        let (one, other) = (short("uniform-2000"), short("uniform-20000"));
+        assert!(one != other && one.len() == 11 && other.starts_with("unifor"), "{one}, {other}");
+    }
 }
