@@ -52,6 +52,18 @@ pub fn observed(sorted: &[f64], level: Probability) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
+/// A standard deviation that does not mind outliers: 1.4826 times the median absolute deviation, which is
+/// the standard deviation of a normal distribution. In the unit of the samples; 0 without any.
+///
+/// `sorted` rises.
+#[must_use]
+pub fn deviation(sorted: &[f64]) -> f64 {
+    let Some(median) = sorted.get(sorted.len() / 2) else { return 0.0 };
+    let mut distances: Vec<_> = sorted.iter().map(|value| (value - median).abs()).collect();
+    distances.sort_by(f64::total_cmp);
+    1.4826 * distances[distances.len() / 2]
+}
+
 /// ⌈(n + 1)·level⌉; a hair above a whole number is that number: the product is rounded.
 fn rank(samples: usize, level: Probability) -> usize {
     ((samples as f64 + 1.0) * level.get() - 1e-9).ceil() as usize

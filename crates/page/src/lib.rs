@@ -4,6 +4,7 @@
 //! are the public face.
 
 mod chart;
+mod head;
 mod migration;
 mod prediction;
 mod scatter;

@@ -7,8 +7,7 @@ use punctual_engine::report::{Ending, Phases, Promise, Quantiles, Report};
 use punctual_units::PAGE_SIZE;
 
 use crate::chart::{BLUE, Chart, ChartError, GREEN, Mark, ORANGE, Series, Style};
-
-pub(crate) const STYLE: &str = include_str!("page.css");
+use crate::head::head;
 
 /// What a client of the machine saw around the handover.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +31,7 @@ pub fn migration(report: &Report, client: Option<&ClientView>) -> Result<String,
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Punctual: " (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&title))
             body {
                 header {
                     h1 { (title) }

@@ -3,9 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::chart::ChartError;
+use crate::head::head;
 use crate::scatter::Scatter;
-
-const STYLE: &str = include_str!("page.css");
 
 /// What a benchmark of predictions found, as it is to be shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,12 +38,7 @@ pub fn prediction(view: &PredictionView) -> Result<String, ChartError> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Punctual: " (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(title))
             body.wide {
                 header { h1 { (title) } }
                 @for sentence in &view.about { p { (sentence) } }

@@ -8,7 +8,8 @@ use punctual_trace::Trace;
 use punctual_units::{Bytes, Pages};
 
 use crate::chart::{BLUE, Chart, ChartError, GREEN, ORANGE, Series, Style};
-use crate::migration::{STYLE, drawn};
+use crate::head::head;
+use crate::migration::drawn;
 use crate::trace_map::{Map, legend};
 
 /// The slots for which the distribution of π is shown.
@@ -38,12 +39,7 @@ pub fn trace(trace: &Trace) -> Result<String, ChartError> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Punctual: " (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&title))
             body {
                 header { h1 { (title) } }
                 section { h2 { "What was recorded" } (summary(trace)) }

@@ -1,7 +1,7 @@
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 use punctual_plan::vhpc09::{Claim, Reproduction, Row};
 
-use crate::migration::STYLE;
+use crate::head::head;
 
 /// The published experiment and ours as a page.
 #[must_use]
@@ -9,11 +9,7 @@ pub fn vhpc09(result: &Reproduction) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                title { "The downtime of a streaming server, published and ours" }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head("The downtime of a streaming server, published and ours"))
             body {
                 h1 { "The downtime of a streaming server, published and ours" }
                 p {

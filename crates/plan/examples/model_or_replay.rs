@@ -83,15 +83,9 @@ fn expected(heat: &Heat) -> (f64, f64) {
 
 fn replayed(replay: &Replay, start: Duration, window: u32, heat: Heat) -> (f64, f64) {
     let rounds = NonZeroU32::new(ROUNDS).map_or(Rounds::UntilPromise, Rounds::Exactly);
-    let nothing = FixedCost {
-        stop: Duration::ZERO,
-        device_state: Duration::ZERO,
-        commit: Duration::ZERO,
-        resume: Duration::ZERO,
-    };
     let request = Request {
         within: Duration::from_secs(600),
-        fixed: nothing,
+        fixed: FixedCost::NONE,
         strategy: Strategy { order: Order::Heat, hold_back: HoldBack::Nothing, rounds },
         heat: Some(heat),
         ..Request::new("b", Policy::Ordered)

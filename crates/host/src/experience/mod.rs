@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use punctual_engine::FixedCost;
 use punctual_model::Calibration;
-use punctual_model::quantile::Outcome;
+use punctual_model::quantile::{self, Outcome};
 use punctual_plan::{Facts, predict};
 use punctual_units::Probability;
 use serde::{Deserialize, Serialize};
@@ -125,16 +125,7 @@ fn bandwidth_spread(moves: &[&Past]) -> f64 {
         return Facts::BANDWIDTH_SPREAD;
     }
     let median = ratios[ratios.len() / 2].max(f64::MIN_POSITIVE);
-    (deviation(&ratios) / median).clamp(Facts::BANDWIDTH_SPREAD, 0.5)
-}
-
-/// A standard deviation that does not mind outliers: from the median absolute deviation, which of
-/// a normal distribution is 1/1.4826 of it.
-fn deviation(sorted: &[f64]) -> f64 {
-    let median = sorted[sorted.len() / 2];
-    let mut distances: Vec<_> = sorted.iter().map(|value| (value - median).abs()).collect();
-    distances.sort_by(f64::total_cmp);
-    1.4826 * distances[distances.len() / 2]
+    (quantile::deviation(&ratios) / median).clamp(Facts::BANDWIDTH_SPREAD, 0.5)
 }
 
 fn calibration(outcomes: impl Iterator<Item = Outcome>) -> Calibration {

@@ -43,25 +43,16 @@ pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Dura
     sums.sort_by(f64::total_cmp);
     let (deviation, seen) = match sums.as_slice() {
         few if few.len() < RULE => (middle * ASSUMED_SPREAD, 0.0),
-        sums if sums.len() < MANY => (deviation(sums), 0.0),
+        sums if sums.len() < MANY => (quantile::deviation(sums), 0.0),
         sums => {
             let level = confidence.get().min(UPPER_END);
             let upper_end = quantile::observed(sums, Probability::saturating(level));
-            (deviation(sums), upper_end.unwrap_or_default())
+            (quantile::deviation(sums), upper_end.unwrap_or_default())
         }
     };
     let likely = Spread { mean: middle, variance: deviation * deviation };
     let most = likely.quantile(confidence).max(seen);
     (fixed, Duration::from_secs_f64((most - middle).max(0.0)))
-}
-
-/// A standard deviation that does not mind outliers: the median absolute deviation, which of a
-/// normal distribution is 1/1.4826 of it.
-fn deviation(sorted: &[f64]) -> f64 {
-    let median = sorted[sorted.len() / 2];
-    let mut distances: Vec<_> = sorted.iter().map(|value| (value - median).abs()).collect();
-    distances.sort_by(f64::total_cmp);
-    1.4826 * distances[distances.len() / 2]
 }
 
 #[cfg(test)]

@@ -254,15 +254,9 @@ fn moved(replay: &Replay, variant: Variant, rounds: NonZeroU32, window: u32) -> 
             Policy::HeldBack
         }
     };
-    let nothing = FixedCost {
-        stop: Duration::ZERO,
-        device_state: Duration::ZERO,
-        commit: Duration::ZERO,
-        resume: Duration::ZERO,
-    };
     let request = Request {
         within: Duration::from_secs(600),
-        fixed: nothing,
+        fixed: FixedCost::NONE,
         strategy: variant.strategy(rounds),
         heat: Some(replay.heat(start, replay.duration())),
         ..Request::new("b", policy)
