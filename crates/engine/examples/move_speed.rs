@@ -106,6 +106,7 @@ fn asked(layout: MemoryLayout, rate: Option<BytesPerSecond>) -> (Offer, Request)
         bandwidth: rate.map(|rate| BytesPerSecond::new(rate.get() / 10 * 9)),
         verify: false,
         dry_run: false,
+        post_copy: false,
     };
     let request = Request {
         within: Duration::from_secs(60),

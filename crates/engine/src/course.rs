@@ -123,6 +123,7 @@ impl Course {
             pages_sent: self.pages_sent,
             rounds: self.rounds,
             phases: self.marks.phases(),
+            post_copy: None,
         };
         let promise = match promise {
             Some(promise) => Some(promise),
@@ -137,6 +138,7 @@ impl Course {
             from: offer.source.clone(),
             to: request.to.clone(),
             engine: Engine::External,
+            mode: request.mode,
             policy: request.policy,
             promised,
             predicted: request.predicted,

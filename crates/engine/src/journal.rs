@@ -5,9 +5,11 @@
 //! that the machine stays. The log of the destination only keeps whom to ask.
 //!
 //! ```text
-//!   source                                   destination
-//!   Offered ──► Committed ──► Surrendered    Accepted ──► AskedForCommit ──► Running
-//!      └──────► Aborted                          └──────────────┴──────────► Discarded
+//!   source                                            destination
+//!   Offered ─► (Owing) ─► Committed ─► Surrendered    Accepted ─► AskedForCommit ─► Running ─► (Whole)
+//!      └──────────┴─────► Aborted                         └────────────┴──────────► Discarded
+//!
+//!   in brackets: where pages follow the machine
 //! ```
 
 use punctual_wire::{HostName, MigrationId, Outcome};
@@ -27,6 +29,12 @@ pub enum Entry {
         /// The host it is offered to.
         to: HostName,
     },
+    /// Source: the guest is about to be stopped, and if the attempt is committed, pages of it are
+    /// still missing there: what is left here is kept until the destination has them all.
+    Owing {
+        /// The attempt.
+        migration: MigrationId,
+    },
     /// Source: the commit point. From here on only the destination may run the machine.
     Committed {
         /// The attempt.
@@ -40,7 +48,8 @@ pub enum Entry {
         /// Why.
         reason: String,
     },
-    /// Source: the destination said that the machine runs; what is left here can be removed.
+    /// Source: the destination said that the machine runs, and has all of it; what is left here can
+    /// be removed.
     Surrendered {
         /// The attempt.
         migration: MigrationId,
@@ -69,6 +78,11 @@ pub enum Entry {
         /// The attempt.
         migration: MigrationId,
     },
+    /// Destination: the machine depends on its source no more. Recorded where it did.
+    Whole {
+        /// The attempt.
+        migration: MigrationId,
+    },
     /// Destination: what it had of the machine is gone.
     Discarded {
         /// The attempt.
@@ -84,12 +98,14 @@ impl Entry {
     pub fn migration(&self) -> MigrationId {
         match self {
             Self::Offered { migration, .. }
+            | Self::Owing { migration }
             | Self::Committed { migration }
             | Self::Aborted { migration, .. }
             | Self::Surrendered { migration }
             | Self::Accepted { migration, .. }
             | Self::AskedForCommit { migration }
             | Self::Running { migration }
+            | Self::Whole { migration }
             | Self::Discarded { migration, .. } => *migration,
         }
     }
@@ -135,7 +151,7 @@ pub fn outcome<'a>(
     for entry in log.into_iter().filter(|entry| entry.migration() == migration) {
         match entry {
             Entry::Committed { .. } | Entry::Surrendered { .. } => return Outcome::Committed,
-            Entry::Offered { .. } | Entry::Aborted { .. } => known = true,
+            Entry::Offered { .. } | Entry::Owing { .. } | Entry::Aborted { .. } => known = true,
             // What this host has recorded as the destination of an attempt.
             _ => {}
         }

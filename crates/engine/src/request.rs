@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use punctual_model::{Heat, Policy, Strategy};
+use punctual_model::{Heat, Mode, OnMiss, Policy, Strategy};
 use punctual_units::{Bytes, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,11 @@ pub struct Request {
     pub fixed_spread: Duration,
     /// The time of a message to the destination and of its answer.
     pub round_trip: Duration,
+    /// What of the machine moves before it is stopped, and what behind that. Not
+    /// [`Mode::Restart`], which moves nothing.
+    pub mode: Mode,
+    /// What is done where the promise turns out to be unreachable.
+    pub on_miss: OnMiss,
     /// How the memory is moved, by name: for the report.
     pub policy: Policy,
     /// How the memory is moved.
@@ -61,6 +66,8 @@ impl Request {
             fixed: FixedCost::default(),
             fixed_spread: Duration::ZERO,
             round_trip: Duration::ZERO,
+            mode: Mode::PreCopy,
+            on_miss: OnMiss::Cancel,
             policy,
             strategy: policy.strategy(),
             confidence: Probability::saturating(Self::CONFIDENCE),

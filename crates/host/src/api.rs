@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use punctual_engine::report::Policy;
+use punctual_engine::report::{Mode, OnMiss, Policy};
 use punctual_engine::{FixedCost, Progress, Report, Request};
 use punctual_plan::{Forecast, Plan};
 use punctual_units::{Bytes, BytesPerSecond, Probability};
@@ -253,12 +253,25 @@ pub struct MigrateRequest {
     /// uses such a trace if there is one, else moves without a prediction.
     #[serde(default)]
     pub look: Option<Duration>,
+    /// How the machine changes hosts; `None` leaves it to the plan.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// Whether the plan may have the machine run there while pages of it are still here.
+    #[serde(default = "yes")]
+    pub post_copy: bool,
+    /// What is done where the promise turns out to be unreachable.
+    #[serde(default)]
+    pub on_miss: OnMiss,
     /// How the memory is moved; `None` leaves it to the plan.
     #[serde(default)]
     pub policy: Option<Policy>,
     /// A plan to be carried out: it says the limits, and the machine is not traced for another.
     #[serde(default)]
     pub plan: Option<Box<Plan>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn confidence() -> Probability {
@@ -283,6 +296,9 @@ impl MigrateRequest {
             force: false,
             confidence: confidence(),
             look: None,
+            mode: None,
+            post_copy: true,
+            on_miss: OnMiss::default(),
             policy: None,
             plan: None,
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_engine::report::{Ending, Engine, Holder, Measured, Promise, Promised, Report};
+use punctual_engine::report::{
+    Ending, Engine, Holder, Measured, Mode, OnMiss, Promise, Promised, Report,
+};
 use punctual_engine::{Emigration, Request, emigrate};
 use punctual_guest::{SourceMachine, Surrendered};
 use punctual_link::{Link, Timeouts};
@@ -69,6 +71,7 @@ impl Host {
             from: self.config.name.clone(),
             to: request.to.clone(),
             engine: Engine::default(),
+            mode: request.mode.unwrap_or_default(),
             policy: Decision::blind(request.policy).policy,
             promised: Promised { downtime: request.downtime, total: request.within },
             predicted: None,
@@ -156,7 +159,14 @@ impl Leaving {
             bandwidth: self.request.bandwidth,
             verify: self.request.verify,
             dry_run: self.request.dry_run,
+            post_copy: self.may_depend(),
         }
+    }
+
+    /// Whether the machine may come to run there while pages of it are still here.
+    fn may_depend(&self) -> bool {
+        let MigrateRequest { mode, post_copy, on_miss, .. } = &self.request;
+        *on_miss == OnMiss::PostCopy || mode.map_or(*post_copy, Mode::may_depend)
     }
 
     fn request(&self, before: &mut Before, round_trip: Duration) -> Request {
@@ -171,6 +181,8 @@ impl Leaving {
             heat: before.heat.take(),
             predicted: before.decision.predicted(),
             force: self.request.force,
+            mode: self.request.mode.unwrap_or_default(),
+            on_miss: self.request.on_miss,
             ..Request::new(self.request.to.clone(), policy)
         }
     }

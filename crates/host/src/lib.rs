@@ -45,7 +45,7 @@ mod traces;
 
 pub use config::{ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};
-pub use journal::{Journal, LogError, Stage};
+pub use journal::{Came, Journal, Left, LogError};
 pub use planning::Threads;
 pub use ram_mount::RamMount;
 pub use registry::{RegistryError, Standing};

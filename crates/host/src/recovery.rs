@@ -23,7 +23,7 @@ use punctual_wire::{Inquiry, MigrationId, Outcome};
 use crate::api::{MachineState, Problem};
 use crate::arrivals::remind;
 use crate::host::Host;
-use crate::journal::Stage;
+use crate::journal::Came;
 use crate::registry::{Record, Standing};
 
 /// Between two questions to a source that does not know yet or cannot be reached.
@@ -72,17 +72,17 @@ fn leaving(host: &Host, record: Record, migration: MigrationId) -> Result<(), Pr
 }
 
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
-    match host.journal.stage(migration) {
-        Some(Stage::Ours) => keep(host, record),
+    match host.journal.came(migration) {
+        Some(Came::Ours { .. }) => keep(host, record),
         // The daemon was killed, or its disk failed, between letting it run and recording that.
-        Some(Stage::Asked { .. })
+        Some(Came::Asked { .. })
             if host.hypervisor.state(&record.handle) == MachineState::Running =>
         {
             keep(host, record)?;
             note(host, &Entry::Running { migration });
             Ok(())
         }
-        Some(Stage::Asked { source, address }) => {
+        Some(Came::Asked { source, address }) => {
             tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
             let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));
             let ask = move || ask(&host, &record, migration, &address);

@@ -51,7 +51,7 @@ fn received(bytes: &[u8]) -> LinkFault {
 fn commit() -> Vec<u8> {
     let mut payload = Vec::new();
     punctual_wire::encode(&SourceMessage::Commit, &mut payload).unwrap();
-    let header = Header::write(Version(1), Kind::Source, &payload).unwrap();
+    let header = Header::write(Version(2), Kind::Source, &payload).unwrap();
     [&header[..], &payload].concat()
 }
 

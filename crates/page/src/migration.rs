@@ -275,7 +275,7 @@ fn seconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use punctual_engine::report::{Engine, Holder, Measured, Policy, Promised, Sample};
+    use punctual_engine::report::{Engine, Holder, Measured, Mode, Policy, Promised, Sample};
     use punctual_units::{Bytes, Pages};
 
     use super::*;
@@ -286,6 +286,7 @@ mod tests {
             from: "a".to_owned(),
             to: "b".to_owned(),
             engine: Engine::External,
+            mode: Mode::PreCopy,
             policy: Policy::PreCopy,
             promised: Promised {
                 downtime: Duration::from_millis(50),

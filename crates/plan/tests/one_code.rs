@@ -157,6 +157,7 @@ fn driven(rounds: u32) -> Report {
         bandwidth: None,
         verify: false,
         dry_run: false,
+        post_copy: false,
     };
     let machine = Box::new(Scripted { machine: Box::new(guest.source()), guest, scans: 0 });
     let moved = emigrate(machine, here, offer, &request(rounds), &Forgetful, &(), &Cancel::new());

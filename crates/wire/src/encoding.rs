@@ -32,10 +32,12 @@ impl Message for SourceMessage {
             Self::ProbeEnd => "ProbeEnd",
             Self::RoundEnd { .. } => "RoundEnd",
             Self::DeviceState(_) => "DeviceState",
+            Self::Missing(_) => "Missing",
             Self::HandOver { .. } => "HandOver",
             Self::Commit => "Commit",
             Self::Abort { .. } => "Abort",
             Self::Inquire(_) => "Inquire",
+            Self::Serve(_) => "Serve",
         }
     }
 }
@@ -54,6 +56,9 @@ impl Message for DestinationMessage {
             Self::Running { .. } => "Running",
             Self::Failed { .. } => "Failed",
             Self::Outcome(_) => "Outcome",
+            Self::Want(_) => "Want",
+            Self::Lacking { .. } => "Lacking",
+            Self::Whole { .. } => "Whole",
         }
     }
 }

@@ -70,7 +70,7 @@ struct Layout {
 
 impl Versions {
     /// What this program speaks.
-    pub const SPOKEN: Self = Self { oldest: Version(1), newest: Version(1) };
+    pub const SPOKEN: Self = Self { oldest: Version(2), newest: Version(2) };
 
     /// The range `oldest..=newest`; `None` if that is none, or has the handshake's own number.
     #[must_use]

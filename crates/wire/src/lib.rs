@@ -13,11 +13,13 @@ pub mod frame;
 mod handshake;
 mod message;
 pub mod pages;
+mod runs;
 
 pub use encoding::{Message, MessageError, decode, encode};
 pub use frame::{FrameError, HEADER_LENGTH, Header, Kind};
 pub use handshake::{HelloError, NoCommonVersion, Version, Versions};
 pub use message::{
-    DestinationMessage, HostName, Inquiry, MigrationId, Offer, Outcome, PIECE, Refusal,
-    SourceMessage,
+    DestinationMessage, Faults, HostName, Inquiry, MigrationId, Offer, Outcome, PIECE, PageLine,
+    Refusal, Serve, SourceMessage,
 };
+pub use runs::{PageRuns, RunsError};

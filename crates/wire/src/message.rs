@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, MemoryLayout};
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, Pages};
 use serde::{Deserialize, Serialize};
+
+use crate::PageRuns;
 
 /// The most bytes that one [`SourceMessage::Probe`] or [`SourceMessage::DeviceState`] should carry.
 pub const PIECE: Bytes = Bytes::kib(64);
@@ -43,6 +45,41 @@ pub struct Offer {
     pub verify: bool,
     /// Whether the destination only checks and answers, and starts nothing.
     pub dry_run: bool,
+    /// Whether the machine may run there while pages of it are still here, so that the destination
+    /// must be able to have it wait for them.
+    pub post_copy: bool,
+}
+
+/// The first word on a connection over which pages follow a machine that was handed over without
+/// them. The source opens it: before the machine is stopped, and again when it was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// The attempt that the machine was handed over by.
+    pub migration: MigrationId,
+    /// What the connection is for.
+    pub line: PageLine,
+}
+
+/// What a connection is for over which pages follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PageLine {
+    /// Pages that somebody waits for, each asked for by [`DestinationMessage::Want`].
+    Faults,
+    /// All others, in an order of the source's.
+    Push,
+}
+
+/// What it took until nothing was missing at the destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// How often somebody waited for a page that was missing.
+    pub count: u64,
+    /// From the fault until the page was there: the median ...
+    pub median: Duration,
+    /// ... what 99 of 100 did not exceed ...
+    pub p99: Duration,
+    /// ... and the longest.
+    pub longest: Duration,
 }
 
 /// One reason not to take a machine, found before anything moved.
@@ -91,10 +128,16 @@ pub enum SourceMessage {
     },
     /// A piece of the device state, in order.
     DeviceState(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// All pages and all device state have been sent before this: load, and ask for the commit.
+    /// These pages are missing: what the destination has of them is old. They follow over
+    /// connections of their own, see [`Serve`]. Several such sets add up.
+    Missing(PageRuns),
+    /// All device state, and all pages that were not said to be missing, have been sent before
+    /// this: load, and ask for the commit.
     HandOver {
         /// How many bytes of device state were sent.
         device_state: Bytes,
+        /// How many pages are missing.
+        missing: Pages,
     },
     /// The machine belongs to the destination.
     Commit,
@@ -105,6 +148,8 @@ pub enum SourceMessage {
     },
     /// Asks how an attempt stands.
     Inquire(Inquiry),
+    /// Pages will follow over this connection.
+    Serve(Serve),
 }
 
 /// What the destination says.
@@ -150,4 +195,21 @@ pub enum DestinationMessage {
     },
     /// Answers an inquiry.
     Outcome(Outcome),
+    /// On [`PageLine::Faults`]: somebody waits for these pages.
+    Want(PageRuns),
+    /// On [`PageLine::Push`]: these pages are missing. Several such sets add up.
+    Lacking {
+        /// The pages.
+        pages: PageRuns,
+        /// Whether that were all.
+        last: bool,
+    },
+    /// On [`PageLine::Push`]: nothing is missing, the machine depends on the source no more.
+    Whole {
+        /// What was waited for.
+        faults: Faults,
+        /// The sum of the digests of the pages that were missing, as they came; where a digest was
+        /// asked for.
+        digest: Option<u128>,
+    },
 }

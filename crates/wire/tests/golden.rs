@@ -9,14 +9,14 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageRange, Region};
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageRange, Pages, Region};
 use punctual_wire::pages::Encoder;
 use punctual_wire::{
-    DestinationMessage, HEADER_LENGTH, Header, Inquiry, Kind, Message, MigrationId, Offer, Outcome,
-    Refusal, SourceMessage, Version, Versions, decode, encode,
+    DestinationMessage, Faults, HEADER_LENGTH, Header, Inquiry, Kind, Message, MigrationId, Offer,
+    Outcome, PageLine, PageRuns, Refusal, Serve, SourceMessage, Version, Versions, decode, encode,
 };
 
-const V1: Version = Version(1);
+const V2: Version = Version(2);
 
 #[test]
 fn messages_of_the_source() {
@@ -27,10 +27,12 @@ fn messages_of_the_source() {
         SourceMessage::ProbeEnd,
         SourceMessage::RoundEnd { round: 300 },
         SourceMessage::DeviceState(b"state".to_vec()),
-        SourceMessage::HandOver { device_state: Bytes::new(262_144) },
+        SourceMessage::Missing(PageRuns::one(PageRange::new(7, 300))),
+        SourceMessage::HandOver { device_state: Bytes::new(262_144), missing: Pages::new(293) },
         SourceMessage::Commit,
         SourceMessage::Abort { reason: "cancelled".to_owned() },
         SourceMessage::Inquire(Inquiry { migration }),
+        SourceMessage::Serve(Serve { migration, line: PageLine::Push }),
     ] {
         check_message(&message);
     }
@@ -56,6 +58,17 @@ fn messages_of_the_destination() {
         DestinationMessage::Running { resuming: Duration::from_micros(3_100) },
         DestinationMessage::Failed { reason: "out of memory".to_owned() },
         DestinationMessage::Outcome(Outcome::Committed),
+        DestinationMessage::Want(PageRuns::one(PageRange::new(5, 6))),
+        DestinationMessage::Lacking { pages: PageRuns::one(PageRange::new(7, 300)), last: true },
+        DestinationMessage::Whole {
+            faults: Faults {
+                count: 77,
+                median: Duration::from_micros(600),
+                p99: Duration::from_millis(2),
+                longest: Duration::from_millis(3),
+            },
+            digest: Some(5),
+        },
     ] {
         check_message(&message);
     }
@@ -66,7 +79,7 @@ fn outcomes() {
     for (name, outcome) in [("aborted", Outcome::Aborted), ("undecided", Outcome::Undecided)] {
         let mut payload = Vec::new();
         encode(&DestinationMessage::Outcome(outcome), &mut payload).unwrap();
-        check(&format!("outcome-{name}"), &frame(V1, Kind::Destination, &payload));
+        check(&format!("outcome-{name}"), &frame(V2, Kind::Destination, &payload));
     }
 }
 
@@ -82,7 +95,7 @@ fn pages() {
     let layout = MemoryLayout::new(vec![region]).unwrap();
     let mut encoder = Encoder::new(layout, [7; 32], Bytes::mib(1));
     let raw = encoder.raw(PageRange::new(3, 200)).unwrap();
-    check("raw-pages", &frame(V1, Kind::RawPages, &raw.to_payload()));
+    check("raw-pages", &frame(V2, Kind::RawPages, &raw.to_payload()));
 
     // Whole and remembered, then changed, then zero: one payload each.
     for round in 0..3_u8 {
@@ -101,7 +114,7 @@ fn pages() {
                 },
             )
             .unwrap();
-        check(&format!("packed-pages-{round}"), &frame(V1, Kind::PackedPages, &payload));
+        check(&format!("packed-pages-{round}"), &frame(V2, Kind::PackedPages, &payload));
     }
 }
 
@@ -119,6 +132,7 @@ fn offer(migration: MigrationId) -> Offer {
         bandwidth: Some(BytesPerSecond::megabits(1000)),
         verify: true,
         dry_run: false,
+        post_copy: true,
     }
 }
 
@@ -126,7 +140,7 @@ fn offer(migration: MigrationId) -> Offer {
 fn check_message<M: Message + PartialEq + Debug>(message: &M) {
     let mut payload = Vec::new();
     encode(message, &mut payload).unwrap();
-    check(&message.name().to_lowercase(), &frame(V1, M::KIND, &payload));
+    check(&message.name().to_lowercase(), &frame(V2, M::KIND, &payload));
     assert_eq!(&decode::<M>(&payload).unwrap(), message);
     for length in 0..payload.len() {
         assert!(decode::<M>(&payload[..length]).is_err(), "{} cut to {length}", message.name());

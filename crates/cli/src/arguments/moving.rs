@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use punctual_engine::report::Policy;
+use punctual_engine::report::{Mode, OnMiss, Policy};
 use punctual_units::{BytesPerSecond, Probability, parse};
 
 use super::time;
@@ -23,6 +23,16 @@ pub(crate) struct Migrate {
     /// there [default: 2s, or a trace of the last ten minutes]
     #[arg(long, value_name = "TIME", value_parser = look, conflicts_with = "plan")]
     pub(crate) look: Option<Duration>,
+    /// How the machine changes hosts: auto, pre-copy, post-copy, hybrid, stop-and-copy or restart
+    #[arg(long, default_value = "auto", value_name = "NAME", value_parser = mode)]
+    pub(crate) mode: ModeChoice,
+    /// Never let it run there while pages of it are still here
+    #[arg(long)]
+    pub(crate) no_post_copy: bool,
+    /// What to do where the promise turns out to be unreachable: cancel, extend, throttle or
+    /// post-copy
+    #[arg(long, default_value = "cancel", value_name = "WAY", value_parser = on_miss)]
+    pub(crate) on_miss: OnMiss,
     /// How the memory is moved: pre-copy, ordered, held-back or continuous [default: as the plan
     /// says]
     #[arg(long, value_name = "NAME", value_parser = policy)]
@@ -83,6 +93,25 @@ fn look(text: &str) -> Result<Duration, String> {
         "0" => Ok(Duration::ZERO),
         text => parse::duration(text).map_err(|error| error.to_string()),
     }
+}
+
+/// A mode, or the plan's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ModeChoice(pub(crate) Option<Mode>);
+
+fn mode(text: &str) -> Result<ModeChoice, String> {
+    if text == "auto" {
+        return Ok(ModeChoice(None));
+    }
+    let named = Mode::ALL.into_iter().find(|mode| mode.name() == text);
+    named
+        .map(|mode| ModeChoice(Some(mode)))
+        .ok_or_else(|| format!("there are auto, {}", Mode::ALL.map(Mode::name).join(", ")))
+}
+
+fn on_miss(text: &str) -> Result<OnMiss, String> {
+    let named = OnMiss::ALL.into_iter().find(|way| way.name() == text);
+    named.ok_or_else(|| format!("there are {}", OnMiss::ALL.map(OnMiss::name).join(", ")))
 }
 
 fn policy(text: &str) -> Result<Policy, String> {

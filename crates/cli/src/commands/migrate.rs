@@ -80,6 +80,9 @@ fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
         force: said.force,
         confidence,
         look: said.look,
+        mode: said.mode.0,
+        post_copy: !said.no_post_copy,
+        on_miss: said.on_miss,
         policy: said.policy,
         plan: plan.map(Box::new),
         ..MigrateRequest::new(&machine, &to, downtime, within)

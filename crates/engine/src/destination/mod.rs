@@ -286,7 +286,9 @@ fn receiving(offer: Offer, device_state: Bytes, event: Event) -> Next {
         Event::Heard(SourceMessage::RoundEnd { .. }) => {
             go(offer, State::Receiving { device_state }, vec![])
         }
-        Event::Heard(SourceMessage::HandOver { device_state: sent }) if sent != device_state => {
+        Event::Heard(SourceMessage::HandOver { device_state: sent, .. })
+            if sent != device_state =>
+        {
             let reason = format!(
                 "{device_state} of device state came in where the source sent {sent}; run one \
                  version on both hosts"
@@ -395,9 +397,11 @@ fn name(message: &SourceMessage) -> &'static str {
         SourceMessage::ProbeEnd => "probe-end",
         SourceMessage::RoundEnd { .. } => "round-end",
         SourceMessage::DeviceState(_) => "device-state",
+        SourceMessage::Missing(_) => "missing",
         SourceMessage::HandOver { .. } => "hand-over",
         SourceMessage::Commit => "commit",
         SourceMessage::Abort { .. } => "abort",
         SourceMessage::Inquire(_) => "inquire",
+        SourceMessage::Serve(_) => "serve",
     }
 }

@@ -17,6 +17,7 @@ fn offer() -> Offer {
         bandwidth: None,
         verify: false,
         dry_run: false,
+        post_copy: false,
     }
 }
 
@@ -39,7 +40,7 @@ fn until_ready() -> Vec<Event> {
         Event::Started,
         Event::Recorded,
         Event::StateReceived { bytes: Bytes::new(3) },
-        Event::Heard(SourceMessage::HandOver { device_state: Bytes::new(3) }),
+        Event::Heard(SourceMessage::HandOver { device_state: Bytes::new(3), missing: Pages::ZERO }),
         Event::Loaded { took: Duration::ZERO },
     ]
 }
@@ -109,7 +110,10 @@ fn before_ready_a_lost_link_discards_at_once() {
 fn device_state_that_is_not_whole_is_not_loaded() {
     let mut events = until_ready();
     events.truncate(4);
-    events.push(Event::Heard(SourceMessage::HandOver { device_state: Bytes::new(3) }));
+    events.push(Event::Heard(SourceMessage::HandOver {
+        device_state: Bytes::new(3),
+        missing: Pages::ZERO,
+    }));
     let (_, effects, _) = run(events);
     assert!(matches!(effects[0], Effect::Say(DestinationMessage::Failed { .. })));
     assert_eq!(effects[1], Effect::Discard);

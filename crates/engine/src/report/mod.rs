@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use predicted::{Interval, Intervals, Predicted, Quantiles};
 pub use promise::Promise;
-pub use punctual_model::Policy;
+pub use punctual_model::{Mode, OnMiss, Policy};
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
 
@@ -28,7 +28,10 @@ pub struct Report {
     pub to: HostName,
     /// What moved it.
     pub engine: Engine,
-    /// How its memory was moved.
+    /// How it changed hosts, in the end.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How its memory was moved while it ran.
     pub policy: Policy,
     /// What was promised beforehand.
     pub promised: Promised,
@@ -119,6 +122,31 @@ pub struct Measured {
     pub rounds: u32,
     /// Where the downtime went. The parts follow each other and add up to it.
     pub phases: Phases,
+    /// Where the machine ran on before all its pages were there: what it took until they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_copy: Option<PostCopy>,
+}
+
+/// The part of a move in which the machine depends on two hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct PostCopy {
+    /// The pages that were missing when the machine was handed over.
+    pub missing: Pages,
+    /// From the commit until nothing was missing: a failure of either host or of the link in this
+    /// time stops the machine until it is mended.
+    #[serde(rename = "dependence_s", with = "in_seconds")]
+    pub dependence: Duration,
+    /// How often somebody waited for a page.
+    pub faults: u64,
+    /// From the fault until the page was there: the median.
+    #[serde(rename = "fault_median_ms", with = "in_milliseconds")]
+    pub fault_median: Duration,
+    /// What 99 of 100 did not exceed.
+    #[serde(rename = "fault_p99_ms", with = "in_milliseconds")]
+    pub fault_p99: Duration,
+    /// How often the link was lost meanwhile, and came back.
+    #[serde(default)]
+    pub recoveries: u32,
 }
 
 /// The parts of the downtime, in their order. All zero where the machine was never stopped.
@@ -215,6 +243,7 @@ mod tests {
             from: "a".to_owned(),
             to: "b".to_owned(),
             engine: Engine::External,
+            mode: Mode::PreCopy,
             policy: Policy::PreCopy,
             promised: Promised {
                 downtime: Duration::from_millis(50),

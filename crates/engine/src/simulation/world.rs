@@ -222,6 +222,7 @@ impl World {
             bandwidth: self.setting.bandwidth_asked,
             verify: self.setting.verify,
             dry_run: false,
+            post_copy: false,
         }
     }
 

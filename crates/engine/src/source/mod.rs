@@ -194,5 +194,8 @@ fn name(message: &DestinationMessage) -> &'static str {
         DestinationMessage::Running { .. } => "running",
         DestinationMessage::Failed { .. } => "failed",
         DestinationMessage::Outcome(_) => "outcome",
+        DestinationMessage::Want(_) => "want",
+        DestinationMessage::Lacking { .. } => "lacking",
+        DestinationMessage::Whole { .. } => "whole",
     }
 }

@@ -138,7 +138,8 @@ impl Final {
     fn hand_over(self, context: &mut Context, at: Duration) -> Transition {
         context.course.copied(at);
         let device_state = self.device_state.unwrap_or_default();
-        let mut effects = vec![Effect::Say(SourceMessage::HandOver { device_state })];
+        let mut effects =
+            vec![Effect::Say(SourceMessage::HandOver { device_state, missing: Pages::ZERO })];
         if context.offer.verify {
             effects.push(Effect::Digest);
         }

@@ -38,6 +38,7 @@ pub(crate) fn offer(layout: &MemoryLayout) -> Offer {
         bandwidth: None,
         verify: true,
         dry_run: false,
+        post_copy: false,
     }
 }
 

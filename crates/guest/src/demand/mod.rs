@@ -61,6 +61,7 @@
 //! zeros. Where one has put a page in by that, [`DemandError::Occupied`] tells.
 
 mod attach;
+mod contract;
 mod error;
 mod filling;
 mod kernel;
@@ -70,6 +71,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
+pub use contract::{Demand, Paged};
 pub use error::DemandError;
 pub use pager::{Fault, Pager};
 

@@ -1,6 +1,7 @@
 //! The log of this host that decides who owns a machine, and what it says after a crash.
 
 mod log;
+mod stage;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,6 +11,7 @@ use punctual_engine::{Entry, JournalError, journal};
 use punctual_wire::{MigrationId, Outcome};
 
 pub use log::LogError;
+pub use stage::{Came, Left};
 
 use log::Log;
 
@@ -32,28 +34,6 @@ pub struct Journal {
 struct State {
     log: Log<Entry>,
     entries: Vec<Entry>,
-}
-
-/// How far an attempt came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// Source: not committed, and not ended.
-    Offered,
-    /// Source: committed. The destination may ask for this yet.
-    Committed,
-    /// Destination: the commit was not asked for.
-    Accepted,
-    /// Destination: the commit may have been asked for. Only the source knows who owns the machine.
-    Asked {
-        /// The source.
-        source: String,
-        /// Where it answers.
-        address: String,
-    },
-    /// Destination: committed. The machine is ours.
-    Ours,
-    /// Nothing is left to be decided, and nobody will ask.
-    Ended,
 }
 
 impl Journal {
@@ -82,10 +62,18 @@ impl Journal {
         journal::outcome(&self.lock().entries, migration, under_way)
     }
 
-    /// How far an attempt came; `None` for one that the log does not know.
+    /// How far an attempt came of which this host is the source; `None` for one that the log does
+    /// not know as such.
     #[must_use]
-    pub fn stage(&self, migration: MigrationId) -> Option<Stage> {
-        stage(&self.lock().entries, migration)
+    pub fn left(&self, migration: MigrationId) -> Option<Left> {
+        stage::left(&self.lock().entries, migration)
+    }
+
+    /// How far an attempt came of which this host is the destination; `None` for one that the log
+    /// does not know as such.
+    #[must_use]
+    pub fn came(&self, migration: MigrationId) -> Option<Came> {
+        stage::came(&self.lock().entries, migration)
     }
 
     /// The last attempts by which machines came here to stay, `most` of them: each with where its
@@ -95,7 +83,8 @@ impl Journal {
         let state = self.lock();
         let came = state.entries.iter().rev().filter_map(|entry| match entry {
             Entry::Accepted { migration, source_address, .. } => {
-                let ours = stage(&state.entries, *migration) == Some(Stage::Ours);
+                let came = stage::came(&state.entries, *migration);
+                let ours = matches!(came, Some(Came::Ours { .. }));
                 ours.then(|| (*migration, source_address.clone()))
             }
             _ => None,
@@ -145,10 +134,8 @@ fn tidied(entries: &[Entry], named: &HashSet<MigrationId>) -> Vec<Entry> {
     let begun = entries.iter().filter(|entry| is_first(entry)).map(Entry::migration);
     let begun: Vec<_> = begun.collect();
     let (old, _) = begun.split_at(begun.len().saturating_sub(KEPT));
-    let decided =
-        |id: &MigrationId| matches!(stage(entries, *id), Some(Stage::Ended | Stage::Ours));
-    let dropped: HashSet<_> =
-        old.iter().copied().filter(|id| decided(id) && !named.contains(id)).collect();
+    let dropped = old.iter().copied().filter(|id| !named.contains(id));
+    let dropped: HashSet<_> = dropped.filter(|id| stage::is_decided(entries, *id)).collect();
     let whole: HashSet<_> = begun.iter().copied().filter(|id| !dropped.contains(id)).collect();
     // How a machine left, or did not leave, this host. Nobody asks it about those that came.
     let is_end = |entry: &Entry| {
@@ -164,28 +151,6 @@ fn tidied(entries: &[Entry], named: &HashSet<MigrationId>) -> Vec<Entry> {
 
 fn is_first(entry: &Entry) -> bool {
     matches!(entry, Entry::Offered { .. } | Entry::Accepted { .. })
-}
-
-/// How far an attempt came by the records of it.
-fn stage(entries: &[Entry], migration: MigrationId) -> Option<Stage> {
-    let last = entries.iter().rfind(|entry| entry.migration() == migration)?;
-    Some(match last {
-        Entry::Offered { .. } => Stage::Offered,
-        Entry::Committed { .. } => Stage::Committed,
-        Entry::Accepted { .. } => Stage::Accepted,
-        Entry::AskedForCommit { .. } => whom_to_ask(entries, migration)?,
-        Entry::Running { .. } => Stage::Ours,
-        Entry::Aborted { .. } | Entry::Surrendered { .. } | Entry::Discarded { .. } => Stage::Ended,
-    })
-}
-
-fn whom_to_ask(entries: &[Entry], migration: MigrationId) -> Option<Stage> {
-    entries.iter().filter(|entry| entry.migration() == migration).find_map(|entry| match entry {
-        Entry::Accepted { source, source_address, .. } => {
-            Some(Stage::Asked { source: source.clone(), address: source_address.clone() })
-        }
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -220,21 +185,32 @@ mod tests {
         (directory, journal)
     }
 
-    fn stage_after(entries: &[Entry]) -> Option<Stage> {
+    fn left_after(entries: &[Entry]) -> Option<Left> {
         let (_directory, journal) = after(entries);
-        journal.stage(ONE)
+        journal.left(ONE)
+    }
+
+    fn came_after(entries: &[Entry]) -> Option<Came> {
+        let (_directory, journal) = after(entries);
+        journal.came(ONE)
     }
 
     #[test]
     fn the_source_keeps_what_it_did_not_commit() {
         let committed = Entry::Committed { migration: ONE };
         let aborted = Entry::Aborted { migration: ONE, reason: "cancelled".to_owned() };
-        assert_eq!(stage_after(&[]), None);
-        assert_eq!(stage_after(&[offered(ONE)]), Some(Stage::Offered));
-        assert_eq!(stage_after(&[offered(ONE), committed.clone()]), Some(Stage::Committed));
-        assert_eq!(stage_after(&[offered(ONE), aborted]), Some(Stage::Ended));
+        assert_eq!(left_after(&[]), None);
+        assert_eq!(left_after(&[offered(ONE)]), Some(Left::Offered));
+        assert_eq!(
+            left_after(&[offered(ONE), committed.clone()]),
+            Some(Left::Committed { owing: false })
+        );
+        assert_eq!(left_after(&[offered(ONE), aborted]), Some(Left::Ended));
+        let owing = Entry::Owing { migration: ONE };
+        let owed = [offered(ONE), owing, committed.clone()];
+        assert_eq!(left_after(&owed), Some(Left::Committed { owing: true }));
         let surrendered = Entry::Surrendered { migration: ONE };
-        assert_eq!(stage_after(&[offered(ONE), committed, surrendered]), Some(Stage::Ended));
+        assert_eq!(left_after(&[offered(ONE), committed, surrendered]), Some(Left::Ended));
     }
 
     #[test]
@@ -242,11 +218,22 @@ mod tests {
         let asked = Entry::AskedForCommit { migration: ONE };
         let running = Entry::Running { migration: ONE };
         let discarded = Entry::Discarded { migration: ONE, reason: "cancelled".to_owned() };
-        let ask = Stage::Asked { source: "a".to_owned(), address: "10.0.0.1:7".to_owned() };
-        assert_eq!(stage_after(&[accepted()]), Some(Stage::Accepted));
-        assert_eq!(stage_after(&[accepted(), asked.clone()]), Some(ask));
-        assert_eq!(stage_after(&[accepted(), asked.clone(), discarded]), Some(Stage::Ended));
-        assert_eq!(stage_after(&[accepted(), asked, running]), Some(Stage::Ours));
+        let ask = Came::Asked { source: "a".to_owned(), address: "10.0.0.1:7".to_owned() };
+        assert_eq!(came_after(&[accepted()]), Some(Came::Accepted));
+        assert_eq!(came_after(&[accepted(), asked.clone()]), Some(ask));
+        assert_eq!(came_after(&[accepted(), asked.clone(), discarded]), Some(Came::Ended));
+        assert_eq!(came_after(&[accepted(), asked, running]), Some(Came::Ours { whole: false }));
+    }
+
+    #[test]
+    fn a_host_that_moves_to_itself_knows_both_sides_apart() {
+        let asked = Entry::AskedForCommit { migration: ONE };
+        let (_directory, journal) = after(&[offered(ONE), accepted(), asked]);
+        assert_eq!(journal.left(ONE), Some(Left::Offered));
+        assert!(matches!(journal.came(ONE), Some(Came::Asked { .. })));
+        journal.record(&Entry::Committed { migration: ONE }).unwrap();
+        assert_eq!(journal.left(ONE), Some(Left::Committed { owing: false }));
+        assert!(matches!(journal.came(ONE), Some(Came::Asked { .. })), "it does not know it yet");
     }
 
     /// Records so many attempts that were aborted, the first of this number.

@@ -103,6 +103,7 @@ impl Host {
             bandwidth: ask.bandwidth,
             verify: false,
             dry_run: true,
+            post_copy: false,
         })
     }
 

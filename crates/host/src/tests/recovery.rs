@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::fakes::{Fakes, layout};
 use super::{Site, config};
 use crate::api::MachineState;
-use crate::journal::{Journal, Stage};
+use crate::journal::{Came, Journal};
 use crate::registry::{Record, Registry, Standing};
 
 const ATTEMPT: MigrationId = MigrationId(7);
@@ -34,8 +34,8 @@ fn start(directory: &TempDir, host: &str, fakes: &Arc<Fakes>) -> Site {
     Site::start(config(host, directory.path()), Arc::clone(fakes))
 }
 
-fn stage(directory: &TempDir, host: &str) -> Option<Stage> {
-    Journal::open(&config(host, directory.path()).journal()).unwrap().stage(ATTEMPT)
+fn stage(directory: &TempDir, host: &str) -> Option<Came> {
+    Journal::open(&config(host, directory.path()).journal()).unwrap().came(ATTEMPT)
 }
 
 fn offered() -> Entry {
@@ -140,11 +140,11 @@ fn the_destination_discards_what_it_did_not_ask_for() {
     let b = start(&directory, "b", &fakes);
     assert!(fakes.get("web").is_none() && b.machines().is_empty());
     drop(b);
-    assert_eq!(stage(&directory, "b"), Some(Stage::Ended));
+    assert_eq!(stage(&directory, "b"), Some(Came::Ended));
 }
 
 /// A destination that was killed after it had asked, and its source with these entries.
-fn asked(source_entries: &[Entry], ended: impl Fn(&Site, &Fake)) -> Option<Stage> {
+fn asked(source_entries: &[Entry], ended: impl Fn(&Site, &Fake)) -> Option<Came> {
     let directory = tempfile::tempdir().unwrap();
     let gone = left(&directory, "a", Standing::Departed(ATTEMPT.into()), source_entries);
     let a = start(&directory, "a", &gone);
@@ -169,7 +169,7 @@ fn the_destination_runs_what_the_source_has_committed() {
         let running = [("web".to_owned(), MachineState::Running)];
         wait_until("the host has it", || b.machines() == running);
     });
-    assert_eq!(stage, Some(Stage::Ours));
+    assert_eq!(stage, Some(Came::Ours { whole: false }));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_destination_discards_what_the_source_has_kept() {
         wait_until("it is discarded", || b.machines().is_empty());
         assert_ne!(machine.status(), Status::Running);
     });
-    assert_eq!(stage, Some(Stage::Ended));
+    assert_eq!(stage, Some(Came::Ended));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn the_destination_waits_for_a_source_that_cannot_be_reached() {
     assert_eq!(b.machines(), [("web".to_owned(), MachineState::Arriving)]);
     drop(b);
     assert_eq!(machine.status(), Status::Loaded, "neither run nor discarded");
-    assert!(matches!(stage(&directory, "b"), Some(Stage::Asked { .. })));
+    assert!(matches!(stage(&directory, "b"), Some(Came::Asked { .. })));
 }
 
 /// The daemon was killed after it had let the machine run, and before it had recorded or said that.
@@ -214,7 +214,7 @@ fn the_destination_keeps_a_machine_that_runs_already_and_tells_its_source() {
     });
     drop(b);
     assert_eq!(machine.status(), Status::Running);
-    assert_eq!(stage(&directory, "b"), Some(Stage::Ours));
+    assert_eq!(stage(&directory, "b"), Some(Came::Ours { whole: false }));
 }
 
 /// A source that does not know an attempt (its log was begun anew, or another daemon has its

@@ -117,6 +117,7 @@ impl<'a> World<'a> {
             bandwidth: self.thinned(self.terms.bandwidth),
             verify: false,
             dry_run: false,
+            post_copy: false,
         }
     }
 

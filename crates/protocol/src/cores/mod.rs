@@ -308,5 +308,6 @@ fn offer(attempt: u8) -> Offer {
         bandwidth: None,
         verify: false,
         dry_run: false,
+        post_copy: false,
     }
 }
