@@ -1,4 +1,4 @@
-use punctual_units::{MemoryLayout, Region};
+use punctual_units::{MemoryLayout, Pages, Region};
 use punctual_wire::MigrationId;
 
 use super::*;

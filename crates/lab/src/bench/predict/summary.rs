@@ -196,6 +196,7 @@ pub(super) mod tests {
             from: "a".to_owned(),
             to: "b".to_owned(),
             engine: Engine::External,
+            mode: Default::default(),
             policy: Policy::HeldBack,
             promised: Promised { downtime: ms(50), total: ms(30_000) },
             predicted: Some(predicted(20, 4000)),
