@@ -62,6 +62,13 @@ pub enum Stop {
         /// What was asked for.
         asked: Duration,
     },
+    /// What is left follows the machine, which runs at the destination before it is there.
+    Follow {
+        /// What is expected of the interruption, in which no page is copied.
+        expected: Expected,
+        /// What was asked for.
+        asked: Duration,
+    },
 }
 
 impl Stop {
@@ -71,8 +78,15 @@ impl Stop {
         match self {
             Self::PromiseMet { expected, .. }
             | Self::RoundsDone { expected, .. }
-            | Self::Forced { expected, .. } => *expected,
+            | Self::Forced { expected, .. }
+            | Self::Follow { expected, .. } => *expected,
         }
+    }
+
+    /// Whether pages are left at the source when the machine runs on at the destination.
+    #[must_use]
+    pub fn leaves_pages(&self) -> bool {
+        matches!(self, Self::Follow { .. })
     }
 }
 
