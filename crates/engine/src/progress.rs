@@ -22,6 +22,8 @@ pub enum Phase {
     Copying,
     /// Disk requests in flight are waited for.
     Settling,
+    /// The connections are opened over which pages follow the machine.
+    Opening,
     /// The guest is being stopped.
     Stopping,
     /// The last pages are sent; the guest is stopped.
@@ -32,6 +34,8 @@ pub enum Phase {
     Committing,
     /// The machine belongs to the destination, which lets it run.
     Committed,
+    /// The machine runs at the destination, and pages of it follow.
+    PostCopy,
     /// The machine stays at the source, which lets it run.
     Aborting,
     /// The attempt has ended.
@@ -46,11 +50,13 @@ impl fmt::Display for Phase {
             Self::Preparing => "preparing",
             Self::Copying => "copying",
             Self::Settling => "settling",
+            Self::Opening => "opening",
             Self::Stopping => "stopping",
             Self::FinalCopy => "final-copy",
             Self::HandingOver => "handing-over",
             Self::Committing => "committing",
             Self::Committed => "committed",
+            Self::PostCopy => "post-copy",
             Self::Aborting => "aborting",
             Self::Ended => "ended",
         })

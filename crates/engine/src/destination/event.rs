@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond};
+use punctual_units::{Bytes, BytesPerSecond, PageSet};
 use punctual_wire::{DestinationMessage, Outcome, Refusal, SourceMessage};
 
 /// What happens to the destination of a move.
@@ -32,6 +32,8 @@ pub enum Event {
         /// The bytes.
         bytes: Bytes,
     },
+    /// [`Effect::PageOnDemand`] is done: whoever touches a missing page waits for it.
+    PagedOnDemand,
     /// [`Effect::Digest`] is done.
     Digested {
         /// The digest of the memory.
@@ -74,8 +76,16 @@ pub enum Effect {
     Record(Record),
     /// Start the machine's process.
     Start,
-    /// Compute the digest of the memory.
-    Digest,
+    /// Take away what there is of these pages, and have whoever touches one wait until it has come.
+    PageOnDemand {
+        /// The pages.
+        missing: PageSet,
+    },
+    /// Compute the digest of the memory but for these pages.
+    Digest {
+        /// The pages.
+        except: PageSet,
+    },
     /// Give the machine its device state, and wait until it is loaded.
     Load,
     /// Ask, after this time, how the attempt stands.

@@ -21,7 +21,7 @@ mod tests;
 
 use std::time::Duration;
 
-use punctual_units::Bytes;
+use punctual_units::{Bytes, PageSet};
 use punctual_wire::{DestinationMessage, Offer, Outcome, SourceMessage};
 
 pub use event::{Effect, End, Event, Record};
@@ -65,8 +65,10 @@ enum State {
     },
     Receiving {
         device_state: Bytes,
+        missing: PageSet,
     },
     Loading {
+        missing: PageSet,
         digest: Option<u128>,
         verifying: Duration,
     },
@@ -118,8 +120,12 @@ impl Destination {
             State::Admitting => admitting(offer, event),
             State::Measuring(measured) => measuring(offer, measured, event),
             State::Starting { step, doomed } => starting(offer, step, doomed, event),
-            State::Receiving { device_state } => receiving(offer, device_state, event),
-            State::Loading { digest, verifying } => loading(offer, at, digest, verifying, event),
+            State::Receiving { device_state, missing } => {
+                receiving(offer, device_state, missing, event)
+            }
+            State::Loading { missing, digest, verifying } => {
+                loading(offer, at, Loading { missing, digest, verifying }, event)
+            }
             State::Ready { since } => ready(offer, at, since, event),
             State::Unknown { asked } => unknown(offer, asked, event),
             State::Resuming => resuming(offer, event),
@@ -241,7 +247,8 @@ fn starting(offer: Offer, step: StartStep, doomed: Option<String>, event: Event)
         }
         (Event::Recorded, StartStep::RecordAsking, None) => {
             let prepared = Effect::Say(DestinationMessage::Prepared);
-            go(offer, State::Receiving { device_state: Bytes::ZERO }, vec![prepared])
+            let missing = PageSet::empty(offer.layout.pages());
+            go(offer, State::Receiving { device_state: Bytes::ZERO, missing }, vec![prepared])
         }
         // The effect under way has ended: now there is nothing, or something to be discarded.
         (Event::Recorded | Event::NotRecorded(_), StartStep::RecordAccepted, Some(reason)) => {
@@ -278,46 +285,71 @@ fn never_started(reason: String, say: Option<Effect>) -> Next {
     Next::End(End::NothingStarted { reason }, say.into_iter().chain([record]).collect())
 }
 
-fn receiving(offer: Offer, device_state: Bytes, event: Event) -> Next {
+fn receiving(offer: Offer, device_state: Bytes, mut missing: PageSet, event: Event) -> Next {
     match event {
         Event::StateReceived { bytes } => {
-            go(offer, State::Receiving { device_state: bytes }, vec![])
+            go(offer, State::Receiving { device_state: bytes, missing }, vec![])
         }
         Event::Heard(SourceMessage::RoundEnd { .. }) => {
-            go(offer, State::Receiving { device_state }, vec![])
+            go(offer, State::Receiving { device_state, missing }, vec![])
         }
-        Event::Heard(SourceMessage::HandOver { device_state: sent, .. })
-            if sent != device_state =>
-        {
+        Event::Heard(SourceMessage::Missing(pages)) if offer.post_copy => {
+            match pages.add_to(&mut missing) {
+                Ok(()) => go(offer, State::Receiving { device_state, missing }, vec![]),
+                Err(error) => discard(offer, error.to_string(), true),
+            }
+        }
+        Event::Heard(SourceMessage::HandOver { device_state: state, missing: pages }) => {
+            if (state, pages) == (device_state, missing.len()) {
+                return handed_over(offer, missing);
+            }
             let reason = format!(
-                "{device_state} of device state came in where the source sent {sent}; run one \
-                 version on both hosts"
+                "{device_state} of device state and a list of {} missing pages came in where the \
+                 source sent {state} and {}; run one version on both hosts",
+                missing.len().get(),
+                pages.get()
             );
             discard(offer, reason, true)
         }
-        Event::Heard(SourceMessage::HandOver { .. }) => {
-            // The digest comes first: devices may write to the memory while they load.
-            let first = if offer.verify { Effect::Digest } else { Effect::Load };
-            let state = State::Loading { digest: None, verifying: Duration::ZERO };
-            go(offer, state, vec![first])
-        }
         other => match ending(&other) {
             Some((reason, tell)) => discard(offer, reason, tell),
-            None => go(offer, State::Receiving { device_state }, vec![]),
+            None => go(offer, State::Receiving { device_state, missing }, vec![]),
         },
     }
 }
 
-fn loading(
-    offer: Offer,
-    at: Duration,
+/// Nothing but missing pages is still to come.
+fn handed_over(offer: Offer, missing: PageSet) -> Next {
+    // Devices read the memory while they load, so missing pages are made to be waited for first.
+    let first = if missing.is_empty() {
+        first_of_loading(&offer, &missing)
+    } else {
+        Effect::PageOnDemand { missing: missing.clone() }
+    };
+    let state = State::Loading { missing, digest: None, verifying: Duration::ZERO };
+    go(offer, state, vec![first])
+}
+
+/// The digest comes first: devices may write to the memory while they load.
+fn first_of_loading(offer: &Offer, missing: &PageSet) -> Effect {
+    if offer.verify { Effect::Digest { except: missing.clone() } } else { Effect::Load }
+}
+
+struct Loading {
+    missing: PageSet,
     digest: Option<u128>,
     verifying: Duration,
-    event: Event,
-) -> Next {
+}
+
+fn loading(offer: Offer, at: Duration, state: Loading, event: Event) -> Next {
+    let Loading { missing, digest, verifying } = state;
     match event {
+        Event::PagedOnDemand => {
+            let next = first_of_loading(&offer, &missing);
+            go(offer, State::Loading { missing, digest, verifying }, vec![next])
+        }
         Event::Digested { digest, took } => {
-            let state = State::Loading { digest: Some(digest), verifying: took };
+            let state = State::Loading { missing, digest: Some(digest), verifying: took };
             go(offer, state, vec![Effect::Load])
         }
         Event::Loaded { took } => {
@@ -326,7 +358,7 @@ fn loading(
         }
         other => match ending(&other) {
             Some((reason, tell)) => discard(offer, reason, tell),
-            None => go(offer, State::Loading { digest, verifying }, vec![]),
+            None => go(offer, State::Loading { missing, digest, verifying }, vec![]),
         },
     }
 }

@@ -1,5 +1,5 @@
-use punctual_units::{MemoryLayout, Pages, Region};
-use punctual_wire::MigrationId;
+use punctual_units::{MemoryLayout, PageRange, Pages, Region};
+use punctual_wire::{MigrationId, PageRuns};
 
 use super::*;
 
@@ -139,4 +139,53 @@ fn a_committed_machine_that_does_not_run_is_kept() {
     ));
     assert!(matches!(end, Some(End::Stuck { .. })));
     assert!(!effects.contains(&Effect::Discard));
+}
+
+/// Up to where the source says which pages follow.
+fn with_missing(post_copy: bool, said: PageRuns, pages: u64) -> Next {
+    let offer = Offer { post_copy, ..offer() };
+    let Next::Go(mut state, _) = Destination::begin(offer) else { panic!() };
+    let mut events = until_ready();
+    events.truncate(5);
+    events.push(Event::Heard(SourceMessage::Missing(said)));
+    for event in events {
+        match state.step(Duration::ZERO, event) {
+            Next::Go(next, _) => state = next,
+            end @ Next::End(..) => return end,
+        }
+    }
+    let missing = Pages::new(pages);
+    let hand_over = SourceMessage::HandOver { device_state: Bytes::new(3), missing };
+    state.step(Duration::ZERO, Event::Heard(hand_over))
+}
+
+#[test]
+fn missing_pages_are_made_to_be_waited_for_before_the_devices_load() {
+    let runs = || PageRuns::one(PageRange::new(3, 7));
+    let Next::Go(state, effects) = with_missing(true, runs(), 4) else { panic!() };
+    let Some(Effect::PageOnDemand { missing }) = effects.first() else { panic!("{effects:?}") };
+    assert_eq!(missing.ranges().collect::<Vec<_>>(), [PageRange::new(3, 7)]);
+    let Next::Go(state, effects) = state.step(Duration::ZERO, Event::PagedOnDemand) else {
+        panic!()
+    };
+    assert_eq!(effects, [Effect::Load]);
+    let Next::Go(state, _) = state.step(Duration::ZERO, Event::Loaded { took: Duration::ZERO })
+    else {
+        panic!()
+    };
+    assert!(state.may_be_committed());
+}
+
+#[test]
+fn a_list_of_missing_pages_that_cannot_be_right_ends_the_attempt() {
+    let runs = |end| PageRuns::one(PageRange::new(3, end));
+    // Nobody said that pages may follow; one more was said than came; beyond the memory.
+    for next in [
+        with_missing(false, runs(7), 4),
+        with_missing(true, runs(7), 5),
+        with_missing(true, runs(257), 254),
+    ] {
+        let Next::Go(state, _) = next else { panic!() };
+        assert!(matches!(state.state, State::Discarding { .. }), "{state:?}");
+    }
 }

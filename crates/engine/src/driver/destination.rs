@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use punctual_guest::DestinationMachine;
 use punctual_link::Closer;
+use punctual_units::PageSet;
 use punctual_wire::{Inquiry, Offer, Outcome, Refusal};
 use thiserror::Error;
 
@@ -233,7 +234,8 @@ where
                 Err(error) => Event::NotRecorded(told(&error)),
             },
             Effect::Start => self.start(),
-            Effect::Digest => self.digest(),
+            Effect::PageOnDemand { .. } => Event::Failed("no page can follow yet".to_owned()),
+            Effect::Digest { except } => self.digest(&except),
             Effect::Load => self.load(),
             Effect::Resume => self.resume(),
             Effect::Discard => {
@@ -277,9 +279,9 @@ where
         self.machine.as_deref_mut().expect("the state machine asks for this only once it is there")
     }
 
-    fn digest(&mut self) -> Event {
+    fn digest(&mut self, except: &PageSet) -> Event {
         let begin = Instant::now();
-        match self.machine().ram().digest() {
+        match self.machine().ram().digest_without(except) {
             Ok(digest) => Event::Digested { digest: digest.get(), took: begin.elapsed() },
             Err(error) => Event::Failed(told(&error)),
         }

@@ -166,7 +166,11 @@ impl Driver<'_> {
                 Ok(()) => return,
                 Err(error) => Err(error),
             },
-            Effect::Digest => Ok(self.digest()),
+            Effect::OpenPageLines => {
+                Ok(Event::PageLinesNotOpen("there is no way to open one".to_owned()))
+            }
+            Effect::ServePages => return,
+            Effect::Digest { except } => Ok(self.digest(&except)),
             Effect::RecordCommit => Ok(self.line.record_commit()),
             Effect::Resume => {
                 outlet.halt();
@@ -221,8 +225,8 @@ impl Driver<'_> {
         Ok(self.line.stopped(stopped))
     }
 
-    fn digest(&self) -> Event {
-        match self.machine.ram().digest() {
+    fn digest(&self, except: &PageSet) -> Event {
+        match self.machine.ram().digest_without(except) {
             Ok(digest) => Event::Digested(digest.get()),
             Err(error) => Event::MachineFailed(told(&error)),
         }

@@ -97,7 +97,9 @@ impl World {
                 self.started = false;
                 Event::Discarded
             }
-            Effect::Start | Effect::Digest | Effect::Load => Event::Failed(reason()),
+            Effect::Start | Effect::PageOnDemand { .. } | Effect::Digest { .. } | Effect::Load => {
+                Event::Failed(reason())
+            }
         };
         self.schedule(EFFECT, Action::Destination(event));
     }
@@ -120,7 +122,8 @@ impl World {
                 after = Duration::from_millis(20);
                 Event::Started
             }
-            Effect::Digest => Event::Digested { digest: digest(&self.memory), took },
+            Effect::PageOnDemand { .. } => Event::PagedOnDemand,
+            Effect::Digest { .. } => Event::Digested { digest: digest(&self.memory), took },
             Effect::Load => Event::Loaded { took },
             Effect::Inquire { after: wait } => {
                 after = wait + self.setting.latency * 2;

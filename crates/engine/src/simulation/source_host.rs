@@ -123,7 +123,9 @@ impl World {
             Effect::SaveDeviceState => {
                 return self.schedule(EFFECT * 6, Action::StateSaved);
             }
-            Effect::Digest => Event::Digested(digest(&self.guest.memory)),
+            Effect::OpenPageLines => Event::PageLinesOpen,
+            Effect::ServePages => return,
+            Effect::Digest { .. } => Event::Digested(digest(&self.guest.memory)),
             Effect::RecordCommit => {
                 self.committed = true;
                 Event::Recorded

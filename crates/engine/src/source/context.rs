@@ -38,6 +38,8 @@ pub(super) struct Context {
     pub(super) standing: Option<Standing>,
     /// The interruption that was expected when the guest was stopped.
     pub(super) stopping_for: Duration,
+    /// How many pages follow the machine.
+    pub(super) left: Pages,
 }
 
 impl Context {
@@ -51,6 +53,7 @@ impl Context {
             sent_before: PageSet::empty(offer.layout.pages()),
             standing: None,
             stopping_for: Duration::ZERO,
+            left: Pages::ZERO,
             offer,
             request,
         }

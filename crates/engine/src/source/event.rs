@@ -47,6 +47,11 @@ pub enum Event {
     },
     /// [`Effect::PrepareStop`] is done.
     StopPrepared,
+    /// [`Effect::OpenPageLines`] is done: it is on record that pages will be owed, and the
+    /// destination can ask for them once they may be served.
+    PageLinesOpen,
+    /// [`Effect::OpenPageLines`] failed. Nothing can follow the machine.
+    PageLinesNotOpen(String),
     /// [`Effect::Stop`] is done: the guest is stopped, its disks are quiet.
     Stopped {
         /// When its processors stopped, since the beginning.
@@ -96,12 +101,21 @@ pub enum Effect {
     ScanAmong(PageSet),
     /// Send these pages as they are when they are read.
     Send(Batch),
+    /// Record that pages will be owed, and open the connections over which they follow the machine.
+    /// Nothing is served yet.
+    OpenPageLines,
+    /// Serve the pages that the destination asks for, until the guest is resumed here or the
+    /// destination lacks nothing.
+    ServePages,
     /// Stop the guest and quieten its disks.
     Stop,
     /// Let the rest of the device state flow.
     SaveDeviceState,
-    /// Compute the digest of the memory.
-    Digest,
+    /// Compute the digest of the memory but for these pages.
+    Digest {
+        /// The pages.
+        except: PageSet,
+    },
     /// Record durably that the machine belongs to the destination.
     RecordCommit,
     /// Give up whatever else is under way, and make the guest run here.
@@ -188,6 +202,12 @@ pub enum Why {
     /// The machine did not do what was asked.
     #[error("{0}")]
     MachineFailed(String),
+    /// No page could follow the machine.
+    #[error(
+        "the connections over which pages would follow the machine could not be opened: {0}; mend \
+         that, or migrate with --no-post-copy"
+    )]
+    NoPageLines(String),
     /// No answer came in time.
     #[error("while {phase}, the destination did not answer for {}; see its log", Shown(*waited))]
     NoAnswer {

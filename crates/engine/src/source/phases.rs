@@ -9,7 +9,7 @@ use super::copying::{Readying, Scanning, Settling};
 use super::event::{Effect, Event, Why};
 use super::preparing::{Preparing, Probing};
 use super::sending::Sending;
-use super::stopped::{Committing, Final, HandingOver, Stopping};
+use super::stopped::{Committing, Final, HandingOver, Opening, Stopping};
 use crate::Phase;
 use crate::meter::Load;
 
@@ -27,6 +27,7 @@ pub(super) enum State {
     Scanning(Scanning),
     Readying(Readying),
     Settling(Settling),
+    Opening(Opening),
     Stopping(Stopping),
     Final(Final),
     HandingOver(HandingOver),
@@ -75,6 +76,7 @@ impl State {
             Self::Scanning(state) => state.step(context, at, event),
             Self::Readying(state) => state.step(context, at, event),
             Self::Settling(state) => state.step(context, at, event),
+            Self::Opening(state) => state.step(at, event),
             Self::Stopping(state) => state.step(context, at, event),
             Self::Final(state) => state.step(context, at, event),
             Self::HandingOver(state) => state.step(context, at, event),
@@ -112,7 +114,8 @@ impl State {
         match self {
             Self::Offering { since }
             | Self::Probing(Probing { since, .. })
-            | Self::Preparing(Preparing { since, .. }) => {
+            | Self::Preparing(Preparing { since, .. })
+            | Self::Opening(Opening { since, .. }) => {
                 let waited = at.saturating_sub(*since);
                 (waited > ANSWER).then_some(Why::NoAnswer { phase, waited })
             }
@@ -134,6 +137,7 @@ impl State {
             Self::Preparing(_) => Phase::Preparing,
             Self::Sending(_) | Self::Scanning(_) | Self::Readying(_) => Phase::Copying,
             Self::Settling(_) => Phase::Settling,
+            Self::Opening(_) => Phase::Opening,
             Self::Stopping(_) => Phase::Stopping,
             Self::Final(_) => Phase::FinalCopy,
             Self::HandingOver(_) => Phase::HandingOver,
@@ -150,6 +154,7 @@ impl State {
             Self::Scanning(state) => state.remainder.at_a_stop(),
             Self::Readying(state) => state.remainder.at_a_stop(),
             Self::Settling(state) => state.remainder.at_a_stop(),
+            Self::Opening(state) => state.remainder.at_a_stop(),
             Self::Stopping(state) => state.remainder.at_a_stop(),
             Self::Final(state) => state.sending(),
             Self::Offering { .. }
@@ -168,6 +173,7 @@ impl State {
             Self::Scanning(state) => &state.remainder,
             Self::Readying(state) => &state.remainder,
             Self::Settling(state) => &state.remainder,
+            Self::Opening(state) => &state.remainder,
             Self::Stopping(state) => &state.remainder,
             _ => return Load::default(),
         };

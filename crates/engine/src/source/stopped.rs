@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_units::{Bytes, PageSet, Pages};
-use punctual_wire::{DestinationMessage, SourceMessage};
+use punctual_wire::{DestinationMessage, PageRuns, SourceMessage};
 
 use super::context::Context;
 use super::event::{Batch, BatchKind, Effect, Event, Why};
@@ -11,11 +11,28 @@ use super::phases::{State, Transition};
 use crate::remainder::Remainder;
 use crate::rule::Stop;
 
+/// The connections are being opened over which pages follow the machine; it runs meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Opening {
+    pub(super) since: Duration,
+    pub(super) remainder: Remainder,
+}
+
 /// The guest is being stopped.
 #[derive(Debug, Clone)]
 pub(super) struct Stopping {
     pub(super) since: Duration,
     pub(super) remainder: Remainder,
+    rest: Rest,
+}
+
+/// What becomes of the pages that the destination lacks when the guest is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// They are sent before the handover.
+    Goes,
+    /// They follow the machine.
+    Follows,
 }
 
 /// The last pages and the device state are being sent.
@@ -23,11 +40,14 @@ pub(super) struct Stopping {
 /// ```text
 ///   Scan ──► Copy ──(pages and device state sent)──► ScanAgain ──► CopyAgain ──► HandingOver
 /// ```
+/// Where pages follow the machine, only which they are is said in place of each copy.
 /// Saving the device state may write to the memory, so it is scanned once more behind its end.
 #[derive(Debug, Clone)]
 pub(super) struct Final {
     remainder: Remainder,
     step: Step,
+    /// The pages that follow the machine, where they do.
+    left: Option<PageSet>,
     /// How much device state there was, once all of it has been sent.
     device_state: Option<Bytes>,
 }
@@ -44,6 +64,8 @@ enum Step {
 /// Everything has been sent; the destination loads it.
 #[derive(Debug, Clone)]
 pub(super) struct HandingOver {
+    /// How many pages follow the machine.
+    left: Pages,
     /// The digest of the memory here, once it is known.
     ours: Option<u128>,
     /// The destination is ready, and this is its digest.
@@ -64,7 +86,12 @@ impl Stopping {
         stop: Stop,
     ) -> Transition {
         context.stopping_for = stop.expected().total();
-        Transition::To(State::Stopping(Self { since: at, remainder }), vec![Effect::Stop])
+        if stop.leaves_pages() {
+            let state = Opening { since: at, remainder };
+            return Transition::To(State::Opening(state), vec![Effect::OpenPageLines]);
+        }
+        let state = Self { since: at, remainder, rest: Rest::Goes };
+        Transition::To(State::Stopping(state), vec![Effect::Stop])
     }
 
     pub(super) fn step(self, context: &mut Context, at: Duration, event: Event) -> Transition {
@@ -72,8 +99,26 @@ impl Stopping {
             return State::Stopping(self).unexpected(&event);
         };
         context.course.stopped(at, since);
-        let state = Final { remainder: self.remainder, step: Step::Scan, device_state: None };
-        Transition::To(State::Final(state), vec![Effect::SaveDeviceState, Effect::Scan])
+        let mut effects = vec![Effect::SaveDeviceState, Effect::Scan];
+        let left = (self.rest == Rest::Follows).then(|| {
+            effects.push(Effect::ServePages);
+            PageSet::empty(context.offer.layout.pages())
+        });
+        let state = Final { remainder: self.remainder, step: Step::Scan, left, device_state: None };
+        Transition::To(State::Final(state), effects)
+    }
+}
+
+impl Opening {
+    pub(super) fn step(self, at: Duration, event: Event) -> Transition {
+        match event {
+            Event::PageLinesOpen => {
+                let state = Stopping { since: at, remainder: self.remainder, rest: Rest::Follows };
+                Transition::To(State::Stopping(state), vec![Effect::Stop])
+            }
+            Event::PageLinesNotOpen(reason) => State::Opening(self).abort(Why::NoPageLines(reason)),
+            other => State::Opening(self).unexpected(&other),
+        }
     }
 }
 
@@ -94,16 +139,25 @@ impl Final {
             }
             (Event::Scanned { written }, Step::Scan) => {
                 let pages = self.found(context, at, &written);
+                if self.left.is_some() {
+                    self.step = Step::Copied;
+                    let effects = self.leave(&pages);
+                    return self.look_again(effects);
+                }
                 self.step = Step::Copy(pages.len());
                 return self.send(context, at, pages);
             }
             (Event::Scanned { written }, Step::ScanAgain) => {
                 let pages = self.found(context, at, &written);
+                if self.left.is_some() {
+                    let effects = self.leave(&pages);
+                    return self.hand_over(context, at, effects);
+                }
                 if !pages.is_empty() {
                     self.step = Step::CopyAgain(pages.len());
                     return self.send(context, at, pages);
                 }
-                return self.hand_over(context, at);
+                return self.hand_over(context, at, vec![]);
             }
             (Event::PagesSent { sent }, Step::Copy(pages)) => {
                 sent_all(context, sent, pages);
@@ -111,15 +165,29 @@ impl Final {
             }
             (Event::PagesSent { sent }, Step::CopyAgain(pages)) => {
                 sent_all(context, sent, pages);
-                return self.hand_over(context, at);
+                return self.hand_over(context, at, vec![]);
             }
             (other, _) => return State::Final(self).unexpected(&other),
         }
+        self.look_again(vec![])
+    }
+
+    /// Looks for what saving the device state wrote, once that is over.
+    fn look_again(mut self, mut effects: Vec<Effect>) -> Transition {
         if self.step == Step::Copied && self.device_state.is_some() {
             self.step = Step::ScanAgain;
-            return Transition::To(State::Final(self), vec![Effect::Scan]);
+            effects.push(Effect::Scan);
         }
-        Transition::To(State::Final(self), vec![])
+        Transition::To(State::Final(self), effects)
+    }
+
+    /// These pages follow the machine: the destination is told so.
+    fn leave(&mut self, pages: &PageSet) -> Vec<Effect> {
+        if let Some(left) = &mut self.left {
+            left.union(pages);
+        }
+        let pieces = PageRuns::pieces(pages).into_iter();
+        pieces.map(|piece| Effect::Say(SourceMessage::Missing(piece))).collect()
     }
 
     fn found(&mut self, context: &mut Context, at: Duration, written: &PageSet) -> PageSet {
@@ -135,15 +203,22 @@ impl Final {
         Transition::To(State::Final(self), vec![Effect::Send(batch)])
     }
 
-    fn hand_over(self, context: &mut Context, at: Duration) -> Transition {
+    fn hand_over(
+        self,
+        context: &mut Context,
+        at: Duration,
+        mut effects: Vec<Effect>,
+    ) -> Transition {
         context.course.copied(at);
         let device_state = self.device_state.unwrap_or_default();
-        let mut effects =
-            vec![Effect::Say(SourceMessage::HandOver { device_state, missing: Pages::ZERO })];
+        let left = self.left.unwrap_or_else(|| PageSet::empty(context.offer.layout.pages()));
+        let missing = left.len();
+        effects.push(Effect::Say(SourceMessage::HandOver { device_state, missing }));
         if context.offer.verify {
-            effects.push(Effect::Digest);
+            effects.push(Effect::Digest { except: left });
         }
-        Transition::To(State::HandingOver(HandingOver { ours: None, ready: None }), effects)
+        let state = HandingOver { left: missing, ours: None, ready: None };
+        Transition::To(State::HandingOver(state), effects)
     }
 }
 
@@ -177,6 +252,7 @@ impl HandingOver {
                 return State::HandingOver(self).abort(Why::DigestDiffers { ours, theirs });
             }
         }
+        context.left = self.left;
         let committing = Committing { link_lost: None };
         Transition::To(State::Committing(committing), vec![Effect::RecordCommit])
     }

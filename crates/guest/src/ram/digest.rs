@@ -58,7 +58,16 @@ impl Ram {
     /// # Errors
     /// The kernel cannot read a file.
     pub fn digest(&self) -> Result<RamDigest, RamIoError> {
-        let populated = self.populated()?;
+        self.digest_without(&PageSet::empty(self.layout.pages()))
+    }
+
+    /// The digest of all pages but some.
+    ///
+    /// # Errors
+    /// The kernel cannot read a file.
+    pub fn digest_without(&self, except: &PageSet) -> Result<RamDigest, RamIoError> {
+        let mut populated = self.populated()?;
+        populated.subtract(except);
         let middle = middle(&populated);
         let end = self.layout.pages().get();
         std::thread::scope(|scope| {

@@ -66,7 +66,10 @@ impl World<'_> {
             Effect::Record(_) => (RECORD, Event::Recorded),
             // Preparing is counted from the offer, whatever else was done in that time.
             Effect::Start => (costs.preparing.saturating_sub(self.now + RECORD), Event::Started),
-            Effect::Digest => (Duration::ZERO, Event::Digested { digest: 0, took: Duration::ZERO }),
+            Effect::PageOnDemand { .. } => (RECORD, Event::PagedOnDemand),
+            Effect::Digest { .. } => {
+                (Duration::ZERO, Event::Digested { digest: 0, took: Duration::ZERO })
+            }
             Effect::Load => (costs.load, Event::Loaded { took: costs.load }),
             Effect::Inquire { after } => (after, Event::Answered(self.decided())),
             Effect::Resume => (costs.resume, Event::Resumed { took: costs.resume }),

@@ -87,7 +87,9 @@ impl World<'_> {
                 (Costs::TO_STOP + costs.stop, Event::Stopped { since })
             }
             // Nothing is verified: a simulated move compares no digests.
-            Effect::Digest => (Duration::ZERO, Event::Digested(0)),
+            Effect::OpenPageLines => (costs.commit, Event::PageLinesOpen),
+            Effect::ServePages => return,
+            Effect::Digest { .. } => (Duration::ZERO, Event::Digested(0)),
             Effect::RecordCommit => (costs.commit, Event::Recorded),
             Effect::Resume => {
                 self.guest.resume(begin);

@@ -39,7 +39,10 @@ impl Cores {
             Effect::StartTracing => Task::Work(Input::Traced),
             Effect::Settle => Task::Work(Input::Settled),
             Effect::PrepareStop => Task::Work(Input::StopPrepared),
-            Effect::Digest => Task::Work(Input::Digested),
+            Effect::Digest { .. } => Task::Work(Input::Digested),
+            Effect::OpenPageLines => Task::Work(Input::PageLinesOpen),
+            // The machine is stopped, so the destination may ask: what it asks for is not modelled.
+            Effect::ServePages => Task::Work(Input::Tick),
             // Whatever else there is looks at pages, of which none is ever written.
             _ => Task::Work(Input::Scanned),
         }
@@ -73,7 +76,8 @@ impl Cores {
             Effect::Record(Record::Running) => Task::RecordRunning,
             Effect::Record(Record::Discarded { .. }) => Task::RecordDiscarded,
             Effect::Start => Task::Start,
-            Effect::Digest => Task::Work(Input::Digested),
+            Effect::PageOnDemand { .. } => Task::Work(Input::PagedOnDemand),
+            Effect::Digest { .. } => Task::Work(Input::Digested),
             Effect::Load => Task::Load,
             Effect::Inquire { .. } => Task::Inquire,
             Effect::Resume => Task::ResumeThere,

@@ -28,6 +28,7 @@ impl Cores {
             Input::PagesSent => Event::PagesSent { sent },
             Input::StateSent => Event::StateSent { bytes: Bytes::ZERO, sent },
             Input::StopPrepared => Event::StopPrepared,
+            Input::PageLinesOpen => Event::PageLinesOpen,
             Input::Stopped => Event::Stopped { since: Duration::ZERO },
             Input::Digested => Event::Digested(0),
             Input::Resumed => Event::Resumed,
@@ -38,6 +39,7 @@ impl Cores {
             Input::Admitted
             | Input::NotAdmitted
             | Input::Started
+            | Input::PagedOnDemand
             | Input::Loaded
             | Input::Discarded
             | Input::Answered(_) => return None,
@@ -58,6 +60,7 @@ impl Cores {
             Input::Admitted => Event::Admitted { command_line: vec![] },
             Input::NotAdmitted => Event::NotAdmitted(vec![]),
             Input::Started => Event::Started,
+            Input::PagedOnDemand => Event::PagedOnDemand,
             Input::Digested => Event::Digested { digest: 0, took },
             Input::Loaded => Event::Loaded { took },
             Input::Recorded(Written::Yes) => Event::Recorded,
@@ -75,6 +78,7 @@ impl Cores {
             | Input::PagesSent
             | Input::StateSent
             | Input::StopPrepared
+            | Input::PageLinesOpen
             | Input::Stopped => return None,
         })
     }

@@ -60,6 +60,8 @@ pub(crate) enum Input {
     PagesSent,
     StateSent,
     StopPrepared,
+    PageLinesOpen,
+    PagedOnDemand,
     Stopped,
     Digested,
     Resumed,
