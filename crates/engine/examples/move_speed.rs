@@ -107,6 +107,7 @@ fn asked(layout: MemoryLayout, rate: Option<BytesPerSecond>) -> (Offer, Request)
         verify: false,
         dry_run: false,
         post_copy: false,
+        engine: punctual_wire::Engine::External,
     };
     let request = Request {
         within: Duration::from_secs(60),

@@ -160,6 +160,7 @@ impl Leaving {
             verify: self.request.verify,
             dry_run: self.request.dry_run,
             post_copy: self.may_depend(),
+            engine: Engine::External,
         }
     }
 

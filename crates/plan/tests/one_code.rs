@@ -158,6 +158,7 @@ fn driven(rounds: u32) -> Report {
         verify: false,
         dry_run: false,
         post_copy: false,
+        engine: punctual_wire::Engine::External,
     };
     let machine = Box::new(Scripted { machine: Box::new(guest.source()), guest, scans: 0 });
     let moved = emigrate(machine, here, offer, &request(rounds), &Forgetful, &(), &Cancel::new());

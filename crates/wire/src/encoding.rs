@@ -38,6 +38,7 @@ impl Message for SourceMessage {
             Self::Abort { .. } => "Abort",
             Self::Inquire(_) => "Inquire",
             Self::Serve(_) => "Serve",
+            Self::Tunnel { .. } => "Tunnel",
         }
     }
 }

@@ -19,7 +19,7 @@ pub use encoding::{Message, MessageError, decode, encode};
 pub use frame::{FrameError, HEADER_LENGTH, Header, Kind};
 pub use handshake::{HelloError, NoCommonVersion, Version, Versions};
 pub use message::{
-    DestinationMessage, Faults, HostName, Inquiry, MigrationId, Offer, Outcome, PIECE, PageLine,
-    Refusal, Serve, SourceMessage,
+    DestinationMessage, Engine, Faults, HostName, Inquiry, MigrationId, Offer, Outcome, PIECE,
+    PageLine, Refusal, Serve, SourceMessage,
 };
 pub use runs::{PageRuns, RunsError};

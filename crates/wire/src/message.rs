@@ -48,6 +48,20 @@ pub struct Offer {
     /// Whether the machine may run there while pages of it are still here, so that the destination
     /// must be able to have it wait for them.
     pub post_copy: bool,
+    /// What moves the machine.
+    pub engine: Engine,
+}
+
+/// What moves a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Punctual, from outside the machine: pages come over the connection of the offer.
+    #[default]
+    External,
+    /// The machine's own hypervisor, told by Punctual: what it sends to its like comes over a
+    /// connection of its own, which begins with [`SourceMessage::Tunnel`].
+    Native,
 }
 
 /// The first word on a connection over which pages follow a machine that was handed over without
@@ -150,6 +164,12 @@ pub enum SourceMessage {
     Inquire(Inquiry),
     /// Pages will follow over this connection.
     Serve(Serve),
+    /// The first word on a connection over which the two hypervisors of a machine speak with each
+    /// other, for [`Engine::Native`]: from here on it is a stream of bytes in either direction.
+    Tunnel {
+        /// The attempt that the machine is offered by.
+        migration: MigrationId,
+    },
 }
 
 /// What the destination says.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageRange, Pages, Region};
 use punctual_wire::pages::Encoder;
 use punctual_wire::{
-    DestinationMessage, Faults, HEADER_LENGTH, Header, Inquiry, Kind, Message, MigrationId, Offer,
-    Outcome, PageLine, PageRuns, Refusal, Serve, SourceMessage, Version, Versions, decode, encode,
+    DestinationMessage, Engine, Faults, HEADER_LENGTH, Header, Inquiry, Kind, Message, MigrationId,
+    Offer, Outcome, PageLine, PageRuns, Refusal, Serve, SourceMessage, Version, Versions, decode,
+    encode,
 };
 
 const V2: Version = Version(2);
@@ -33,6 +34,7 @@ fn messages_of_the_source() {
         SourceMessage::Abort { reason: "cancelled".to_owned() },
         SourceMessage::Inquire(Inquiry { migration }),
         SourceMessage::Serve(Serve { migration, line: PageLine::Push }),
+        SourceMessage::Tunnel { migration },
     ] {
         check_message(&message);
     }
@@ -133,6 +135,7 @@ fn offer(migration: MigrationId) -> Offer {
         verify: true,
         dry_run: false,
         post_copy: true,
+        engine: Engine::Native,
     }
 }
 

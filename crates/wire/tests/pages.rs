@@ -252,6 +252,22 @@ fn after_a_failure_nothing_is_assumed() {
 }
 
 #[test]
+fn without_history_every_page_goes_whole_or_as_zero_each_time() {
+    let mut one = Move::new(Bytes::ZERO);
+    one.encoder = Encoder::without_history(one.encoder_layout());
+    noise(5, &mut one.source.0[..PAGE]);
+    let two = PageRange::new(0, 2);
+    for _ in 0..3 {
+        one.destination.0.fill(7);
+        let encoded = one.packed(&[two]);
+        assert_eq!((encoded.whole, encoded.zero), (Pages::new(1), Pages::new(1)));
+        assert!(one.source.0[..2 * PAGE] == one.destination.0[..2 * PAGE]);
+    }
+    assert_eq!(one.encoder.encode([two], |_, _| Err("gone"), |_| Ok(())), Err("gone"));
+    assert_eq!(one.packed(&[two]).zero, Pages::new(1));
+}
+
+#[test]
 fn raw_pages_have_limits() {
     let mut one = Move::new(Bytes::ZERO);
     for wrong in [PageRange::new(3, 3), PageRange::new(36, 38), PageRange::new(100, 102)] {

@@ -435,5 +435,6 @@ fn name(message: &SourceMessage) -> &'static str {
         SourceMessage::Abort { .. } => "abort",
         SourceMessage::Inquire(_) => "inquire",
         SourceMessage::Serve(_) => "serve",
+        SourceMessage::Tunnel { .. } => "tunnel",
     }
 }

@@ -18,6 +18,7 @@ fn offer() -> Offer {
         verify: false,
         dry_run: false,
         post_copy: false,
+        engine: punctual_wire::Engine::External,
     }
 }
 

@@ -14,6 +14,7 @@ pub use promise::Promise;
 pub use punctual_model::{Mode, OnMiss, Policy};
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
+pub use punctual_wire::Engine;
 
 /// The report of one attempt to move one machine.
 ///
@@ -56,15 +57,6 @@ pub struct Report {
     /// The course of the move, in order of time, for plots.
     #[serde(default)]
     pub samples: Vec<Sample>,
-}
-
-/// What moved the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Engine {
-    /// Punctual, from outside the machine.
-    #[default]
-    External,
 }
 
 /// What was promised before the move began.

@@ -223,6 +223,7 @@ impl World {
             verify: self.setting.verify,
             dry_run: false,
             post_copy: false,
+            engine: punctual_wire::Engine::External,
         }
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn offer(layout: &MemoryLayout) -> Offer {
         verify: true,
         dry_run: false,
         post_copy: false,
+        engine: punctual_wire::Engine::External,
     }
 }
 

@@ -98,6 +98,7 @@ impl Host {
             source_address: self.address.clone(),
             layout: machine.ram().layout().clone(),
             populated: populated.len().bytes(),
+            engine: punctual_wire::Engine::External,
             description,
             downtime: ask.downtime,
             bandwidth: ask.bandwidth,

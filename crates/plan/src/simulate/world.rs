@@ -118,6 +118,7 @@ impl<'a> World<'a> {
             verify: false,
             dry_run: false,
             post_copy: false,
+            engine: punctual_wire::Engine::External,
         }
     }
 

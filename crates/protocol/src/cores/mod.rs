@@ -311,5 +311,6 @@ fn offer(attempt: u8) -> Offer {
         verify: false,
         dry_run: false,
         post_copy: false,
+        engine: punctual_wire::Engine::External,
     }
 }

@@ -61,6 +61,8 @@ pub struct Encoder {
 
 /// What the destination has.
 struct Known {
+    /// Whether anything is to be known at all.
+    remembers: bool,
     /// Pages that may be other than zero there.
     held: PageSet,
     /// Pages whose fingerprints are worth keeping from the first time on.
@@ -107,10 +109,28 @@ impl Encoder {
     #[must_use]
     pub fn new(layout: MemoryLayout, key: [u8; FINGERPRINT_KEY_LENGTH], budget: Bytes) -> Self {
         let known = Known {
+            remembers: true,
             held: PageSet::empty(layout.pages()),
             expected: PageSet::empty(layout.pages()),
             fingerprints: Fingerprints::new(key, budget),
         };
+        Self::knowing(layout, known)
+    }
+
+    /// An encoder for a destination that lacks every page that it is given: each goes whole or is
+    /// said to be zero, however often it has been encoded before.
+    #[must_use]
+    pub fn without_history(layout: MemoryLayout) -> Self {
+        let known = Known {
+            remembers: false,
+            held: PageSet::empty(Pages::ZERO),
+            expected: PageSet::empty(Pages::ZERO),
+            fingerprints: Fingerprints::new([0; FINGERPRINT_KEY_LENGTH], Bytes::ZERO),
+        };
+        Self::knowing(layout, known)
+    }
+
+    fn knowing(layout: MemoryLayout, known: Known) -> Self {
         let batch = Batch {
             writer: Writer::with_capacity(Kind::PackedPages.limit()),
             table: CompressTable::large(),
@@ -122,7 +142,9 @@ impl Encoder {
     /// Keeps fingerprints of these pages already when they are encoded for the first time, not only
     /// from the second time on: for pages that are known to be written often.
     pub fn expect_writes(&mut self, pages: &PageSet) {
-        self.known.expected.union(pages);
+        if self.known.remembers {
+            self.known.expected.union(pages);
+        }
     }
 
     /// Announces pages that will be sent raw, and takes note of it.
@@ -132,9 +154,11 @@ impl Encoder {
     /// noted then.
     pub fn raw(&mut self, pages: PageRange) -> Result<RawPages, RawPagesError> {
         let raw = RawPages::new(&self.layout, pages)?;
-        // The pages are read while they are sent: nobody knows what the destination gets.
-        self.known.held.insert_range(pages);
-        self.known.fingerprints.remove(pages);
+        if self.known.remembers {
+            // The pages are read while they are sent: nobody knows what the destination gets.
+            self.known.held.insert_range(pages);
+            self.known.fingerprints.remove(pages);
+        }
         Ok(raw)
     }
 
@@ -162,8 +186,10 @@ impl Encoder {
             Ok(()) => Ok(encoded),
             Err(error) => {
                 self.batch.writer.clear();
-                self.known.fingerprints.clear();
-                self.known.held = PageSet::full(self.layout.pages());
+                if self.known.remembers {
+                    self.known.fingerprints.clear();
+                    self.known.held = PageSet::full(self.layout.pages());
+                }
                 Err(error)
             }
         }
@@ -178,7 +204,7 @@ impl Encoder {
     /// Whether the destination may have anything but zero in `page`, by what was sent.
     #[must_use]
     pub fn holds(&self, page: PageIndex) -> bool {
-        self.known.held.contains(page)
+        !self.known.remembers || self.known.held.contains(page)
     }
 
     /// How much memory fingerprints use now.
@@ -286,6 +312,9 @@ impl Batch {
 impl Known {
     /// How to send `page`, and takes note that the destination will have `content`.
     fn form_of(&mut self, page: PageIndex, content: &[u8; PAGE]) -> Form {
+        if !self.remembers {
+            return if is_zero(content) { Form::Zero } else { Form::Whole };
+        }
         let this = PageRange::new(page.0, page.0 + 1);
         let held = self.held.contains(page);
         if is_zero(content) {
