@@ -8,6 +8,7 @@ use punctual_units::PageSet;
 use thiserror::Error;
 
 use crate::Ram;
+use crate::demand::Demand;
 
 /// Which host may run a machine after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,8 +153,23 @@ pub trait DestinationMachine: Send {
     /// The machine's memory, all zero at first.
     fn ram(&self) -> &Arc<Ram>;
 
-    /// Where the device state goes. Called once, when every page is in place, since devices read
-    /// the RAM while they load.
+    /// Lets the machine do without `missing` for now: who touches one of these pages waits until it
+    /// is filled. What the memory has of them, which is out of date, is taken away. All others must
+    /// be in place.
+    ///
+    /// Called at most once, before [`DestinationMachine::device_state`]. From then on loading the
+    /// device state, resuming, and whatever is asked of the machine, may wait for a page: somebody
+    /// has to answer faults all the time. Nobody may write the missing pages by [`Ram`].
+    ///
+    /// What is missing is written down among what the machine has on this host, so that the next
+    /// daemon can go on. Discarding the machine kills its process, which also ends who waits.
+    ///
+    /// # Errors
+    /// The machine cannot be paged on demand. Pages may have been taken away: discard it.
+    fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError>;
+
+    /// Where the device state goes. Called once, when every page is in place or paged on demand,
+    /// since devices read the RAM while they load.
     ///
     /// # Errors
     /// The machine is gone.

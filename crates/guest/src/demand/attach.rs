@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use punctual_units::{PAGE_SIZE, PageRange, PageSet, RegionIndex};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-use super::places::Places;
+use super::places::{Place, Places};
 use super::{DemandError, Pager, kernel};
 use crate::trace::target::Target;
 use crate::trace::{Pid, TraceError, inject};
@@ -98,7 +98,8 @@ pub(super) fn known_to_be_there(ram: &Ram) -> Result<PageSet, RamIoError> {
     Ok(there)
 }
 
-/// The userfaultfd in the process that watches all of its RAM, with its number there.
+/// The userfaultfd in the process that watches its RAM, with its number there. Who was killed while
+/// it let go of the RAM has left a part of it unwatched, which is watched again.
 pub(super) fn left_behind(
     target: &Target,
     places: &Places,
@@ -110,17 +111,20 @@ pub(super) fn left_behind(
     for there in numbers.filter(|there| is_userfaultfd(target, *there)) {
         let taken = pidfd_getfd(target.pidfd(), there, PidfdGetfdFlags::empty())
             .map_err(|error| target.error("take its userfaultfd over", error.into()))?;
-        let watches = |error: &Errno| matches!(error, Errno::EFAULT | Errno::EEXIST);
-        let all = places.all().all(|place| {
-            kernel::probe(&taken, place.start, place.host_page.get()).is_err_and(|e| watches(&e))
-                // The kernel refuses it for what another one watches.
-                && kernel::register(&taken, place.start, place.end()).is_ok()
-        });
-        if all {
+        let watched = places.all().any(|place| watches(&taken, place));
+        // The kernel refuses it for what another one watches.
+        let again = |place: &Place| kernel::register(&taken, place.start, place.end()).is_ok();
+        if watched && places.all().all(again) {
             return Ok((taken, there));
         }
     }
     Err(DemandError::NothingLeft { pid })
+}
+
+/// Whether a userfaultfd, or another of the process, watches a place for missing pages.
+fn watches(userfaultfd: &OwnedFd, place: &Place) -> bool {
+    let probed = kernel::probe(userfaultfd, place.start, place.host_page.get());
+    matches!(probed, Err(Errno::EFAULT | Errno::EEXIST))
 }
 
 /// Whether this is the number of a userfaultfd in the process.

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use punctual_units::{PageRange, PageSet, Pages};
 
-use super::{Fault, Pager};
-use crate::MachineError;
+use super::{DemandError, Fault, Pager, Record};
+use crate::trace::Pid;
+use crate::{MachineError, Ram};
 
 /// A machine some of whose pages are still elsewhere: whoever touches one waits until it is filled.
 ///
@@ -48,30 +49,101 @@ pub trait Demand: Send + Sync {
     fn finish(&self) -> Result<(), MachineError>;
 }
 
-/// A pager that knows the name of its machine.
+/// A pager that knows the name of its machine, and keeps a [`Record`] of what was missing, so that
+/// the next daemon can take it over.
 #[derive(Debug)]
 pub struct Paged {
     machine: String,
     pager: Pager,
+    record: Option<Record>,
 }
 
 impl Paged {
-    /// A machine of this name.
+    /// A machine of this name, of which nothing is written down.
     #[must_use]
     pub fn new(machine: impl Into<String>, pager: Pager) -> Self {
-        Self { machine: machine.into(), pager }
+        Self { machine: machine.into(), pager, record: None }
+    }
+
+    /// Writes down what is missing and begins to page a process on demand: see [`Pager::attach`].
+    ///
+    /// # Errors
+    /// It cannot be written down, or the process cannot be paged on demand. Discard the machine:
+    /// pages may have been taken out of its RAM.
+    pub fn begin(
+        machine: &str,
+        pid: Pid,
+        ram: &Ram,
+        missing: &PageSet,
+        record: Record,
+    ) -> Result<Self, MachineError> {
+        let attach = || {
+            // First, so that there is no moment in which it is missing and nobody could know.
+            record.write(missing)?;
+            Ok(Pager::attach(pid, ram, missing).inspect_err(|_| drop(record.remove()))?)
+        };
+        let pager = told(machine, "page on demand", attach())?;
+        Ok(Self { machine: machine.to_owned(), pager, record: Some(record) })
+    }
+
+    /// Goes on where the paging of a machine was left by a program that was killed; `None`: it
+    /// depends on nobody. See [`Pager::take_over`]. It asks the process itself nothing, which may
+    /// be waiting for a page.
+    ///
+    /// # Errors
+    /// It is written down that pages are missing, and the process is gone or does not wait for them.
+    pub fn take_over(
+        machine: &str,
+        pid: Pid,
+        ram: &Ram,
+        record: Record,
+    ) -> Result<Option<Self>, MachineError> {
+        let take_over = || {
+            let Some(missing) = record.read(ram.layout().pages())? else { return Ok(None) };
+            match Pager::take_over(pid, ram, &missing) {
+                Ok(pager) => Ok(Some(pager)),
+                // The last thing that was to be done when the program was killed.
+                Err(DemandError::NothingLeft { .. }) if missing.is_empty() => {
+                    Ok(record.remove().map(|()| None)?)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let pager = told(machine, "take over the paging on demand", take_over())?;
+        Ok(pager.map(|pager| Self { machine: machine.to_owned(), pager, record: Some(record) }))
+    }
+
+    /// What it takes to end it, in an order that lets the next daemon end it where this one is
+    /// killed in between: that nothing is missing is written down, and then nobody is made to wait
+    /// any more.
+    fn end(&self) -> Result<(), DemandError> {
+        let Some(record) = self.record.as_ref().filter(|record| record.exists()) else {
+            return self.pager.finish();
+        };
+        self.pager.check_nothing_missing()?;
+        record.write(&PageSet::empty(self.pager.missing().capacity()))?;
+        self.pager.finish()?;
+        Ok(record.remove()?)
     }
 
     fn told<T>(
         &self,
         action: &'static str,
-        result: Result<T, super::DemandError>,
+        result: Result<T, DemandError>,
     ) -> Result<T, MachineError> {
-        result.map_err(|error| {
-            let machine = self.machine.clone();
-            MachineError { machine, action, cause: Box::new(error) }
-        })
+        told(&self.machine, action, result)
     }
+}
+
+fn told<T>(
+    machine: &str,
+    action: &'static str,
+    result: Result<T, DemandError>,
+) -> Result<T, MachineError> {
+    result.map_err(|error| {
+        let machine = machine.to_owned();
+        MachineError { machine, action, cause: Box::new(error) }
+    })
 }
 
 impl Demand for Paged {
@@ -97,6 +169,6 @@ impl Demand for Paged {
     }
 
     fn finish(&self) -> Result<(), MachineError> {
-        self.told("end paging on demand", self.pager.finish())
+        self.told("end paging on demand", self.end())
     }
 }

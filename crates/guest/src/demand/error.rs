@@ -3,6 +3,7 @@ use std::io;
 use punctual_units::{Bytes, PageIndex, PageRange, Pages};
 use thiserror::Error;
 
+use super::RecordError;
 use crate::RamIoError;
 use crate::trace::TraceError;
 
@@ -97,6 +98,9 @@ pub enum DemandError {
         /// How many.
         missing: Pages,
     },
+    /// What is missing could not be written down or read again.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The RAM file did not do what was asked.
     #[error(transparent)]
     Ram(#[from] RamIoError),

@@ -8,7 +8,7 @@ use punctual_units::{PageRange, PageSet, Pages};
 ///     └─────give back──────┘
 /// ```
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     missing: PageSet,
     filling: PageSet,
     /// Of both: those that somebody waits for and that have been told.
@@ -17,7 +17,7 @@ pub(super) struct Ledger {
 
 /// What a fault on some pages (one host page) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// They have to be asked for, and nobody has yet.
     Ask,
     /// They have been asked for, or are just being put in place: whoever waits will be woken.
@@ -27,27 +27,27 @@ pub(super) enum Meaning {
 }
 
 impl Ledger {
-    pub(super) fn new(missing: PageSet) -> Self {
+    pub(crate) fn new(missing: PageSet) -> Self {
         let nothing = PageSet::empty(missing.capacity());
         Self { missing, filling: nothing.clone(), asked: nothing }
     }
 
-    pub(super) fn missing(&self) -> &PageSet {
+    pub(crate) fn missing(&self) -> &PageSet {
         &self.missing
     }
 
     /// The pages that somebody waits for.
-    pub(super) fn asked(&self) -> &PageSet {
+    pub(crate) fn asked(&self) -> &PageSet {
         &self.asked
     }
 
     /// How many pages are not in place yet.
-    pub(super) fn outstanding(&self) -> Pages {
+    pub(crate) fn outstanding(&self) -> Pages {
         self.missing.len() + self.filling.len()
     }
 
     /// Somebody waits for these pages.
-    pub(super) fn fault(&mut self, pages: PageRange) -> Meaning {
+    pub(crate) fn fault(&mut self, pages: PageRange) -> Meaning {
         if has_any(&self.filling, pages) {
             return Meaning::OnTheirWay;
         }
@@ -62,7 +62,7 @@ impl Ledger {
     }
 
     /// Those of `pages` that are missing: from now on only the caller fills them.
-    pub(super) fn claim(&mut self, pages: PageRange) -> Vec<PageRange> {
+    pub(crate) fn claim(&mut self, pages: PageRange) -> Vec<PageRange> {
         let runs: Vec<_> = self.missing.ranges_in(pages).collect();
         for run in &runs {
             self.missing.remove_range(*run);
@@ -73,7 +73,7 @@ impl Ledger {
 
     /// Those of `pages` that are missing are zero, which a hole is anyway. The first number is how
     /// many these are; the runs are those of them that somebody waits for: only the caller fills them.
-    pub(super) fn claim_zero(&mut self, pages: PageRange) -> (Pages, Vec<PageRange>) {
+    pub(crate) fn claim_zero(&mut self, pages: PageRange) -> (Pages, Vec<PageRange>) {
         let mut claimed = PageSet::empty(self.missing.capacity());
         self.missing.ranges_in(pages).for_each(|run| claimed.insert_range(run));
         self.missing.remove_range(pages);
@@ -84,13 +84,13 @@ impl Ledger {
     }
 
     /// Claimed pages are in place.
-    pub(super) fn filled(&mut self, pages: PageRange) {
+    pub(crate) fn filled(&mut self, pages: PageRange) {
         self.filling.remove_range(pages);
         self.asked.remove_range(pages);
     }
 
     /// Claimed pages could not be filled. Who asked for them still waits.
-    pub(super) fn give_back(&mut self, pages: PageRange) {
+    pub(crate) fn give_back(&mut self, pages: PageRange) {
         self.filling.remove_range(pages);
         self.missing.insert_range(pages);
     }

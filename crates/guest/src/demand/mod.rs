@@ -65,15 +65,17 @@ mod contract;
 mod error;
 mod filling;
 mod kernel;
-mod ledger;
+pub(crate) mod ledger;
 mod pager;
 mod places;
+mod record;
 #[cfg(test)]
 mod tests;
 
 pub use contract::{Demand, Paged};
 pub use error::DemandError;
 pub use pager::{Fault, Pager};
+pub use record::{Record, RecordError};
 
 #[cfg(doc)]
 use crate::Ram;

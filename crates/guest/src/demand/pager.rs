@@ -191,10 +191,7 @@ impl Pager {
     /// # Errors
     /// Pages are still missing: nothing has changed. Or the process is gone.
     pub fn finish(&self) -> Result<(), DemandError> {
-        let missing = self.ledger().outstanding();
-        if missing > Pages::ZERO {
-            return Err(DemandError::StillMissing { pid: self.target.pid(), missing });
-        }
+        self.check_nothing_missing()?;
         if self.finished.swap(true, Ordering::Relaxed) {
             return Ok(()); // what is watched there now is another's, and so is the number
         }
@@ -207,6 +204,13 @@ impl Pager {
         }
         self.close_there();
         Ok(())
+    }
+
+    pub(super) fn check_nothing_missing(&self) -> Result<(), DemandError> {
+        match self.ledger().outstanding() {
+            Pages::ZERO => Ok(()),
+            missing => Err(DemandError::StillMissing { pid: self.target.pid(), missing }),
+        }
     }
 
     fn close_there(&self) {

@@ -2,8 +2,11 @@ use std::io::{PipeReader, Read, Write, pipe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use punctual_units::PageSet;
+
 use super::source::STATE_LENGTH;
 use super::{Call, Fake, Status};
+use crate::demand::Demand;
 use crate::{DestinationMachine, MachineError, Ram};
 
 impl Fake {
@@ -26,6 +29,10 @@ impl DestinationMachine for FakeDestination {
         &self.machine.ram
     }
 
+    fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
+        self.machine.page(missing)
+    }
+
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {
         let action = "take device state";
         let state = self.machine.called(Call::DeviceState, action)?;
@@ -39,8 +46,9 @@ impl DestinationMachine for FakeDestination {
     }
 
     /// Waits for the end of the stream whatever `timeout` says: the stream is a pipe that a test
-    /// has written and closed before.
-    fn wait_loaded(&mut self, _timeout: Duration) -> Result<(), MachineError> {
+    /// has written and closed before. Then reads the last page, as devices read their rings; if it
+    /// is missing, that is waited for.
+    fn wait_loaded(&mut self, timeout: Duration) -> Result<(), MachineError> {
         let action = "load device state";
         drop(self.machine.called(Call::WaitLoaded, action)?);
         let Some(mut stream) = self.state_in.take() else {
@@ -56,7 +64,7 @@ impl DestinationMachine for FakeDestination {
             let cause = format!("{length} bytes of device state instead of {STATE_LENGTH}");
             return Err(self.machine.error(action, &cause));
         };
-        let mut state = self.machine.lock();
+        let mut state = self.machine.rings_read(u64::from_le_bytes(*registers), timeout)?;
         state.registers = u64::from_le_bytes(*registers);
         state.status = Status::Loaded;
         Ok(())
@@ -73,6 +81,7 @@ impl DestinationMachine for FakeDestination {
 
     fn discard(self: Box<Self>) -> Result<(), MachineError> {
         self.machine.called(Call::Discard, "discard")?.status = Status::Gone;
+        self.machine.shared.changed.notify_all();
         Ok(())
     }
 }
@@ -82,6 +91,7 @@ impl Drop for FakeDestination {
         let mut state = self.machine.lock();
         if state.status != Status::Running {
             state.status = Status::Gone;
+            self.machine.shared.changed.notify_all();
         }
     }
 }

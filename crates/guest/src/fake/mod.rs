@@ -1,14 +1,16 @@
 //! A machine without a process, for tests: its guest writes when the test says so, and every call
 //! can be made to fail.
 
+mod demand;
 mod destination;
 mod source;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use punctual_units::{Bytes, MemoryLayout, PageIndex, PageSet};
+use punctual_units::{Bytes, MemoryLayout, PAGE_SIZE, PageIndex, PageRange, PageSet};
 
+use self::demand::Paging;
 use crate::{MachineError, Ram, RamError, Settled};
 
 /// What the engine can ask of a machine, at either end.
@@ -34,6 +36,10 @@ pub enum Call {
     Surrender,
     /// [`Surrendered::remove`](crate::Surrendered::remove).
     Remove,
+    /// [`DestinationMachine::page_on_demand`](crate::DestinationMachine::page_on_demand).
+    PageOnDemand,
+    /// [`Demand::finish`](crate::demand::Demand::finish).
+    FinishPaging,
     /// [`DestinationMachine::device_state`](crate::DestinationMachine::device_state).
     DeviceState,
     /// [`DestinationMachine::wait_loaded`](crate::DestinationMachine::wait_loaded).
@@ -71,7 +77,14 @@ pub enum Status {
 pub struct Fake {
     name: String,
     ram: Arc<Ram>,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// A page was filled or is waited for, or the machine is gone.
+    changed: Condvar,
 }
 
 #[derive(Debug)]
@@ -82,6 +95,8 @@ struct State {
     /// What a guest has besides memory: how often it has written.
     registers: u64,
     settled: Settled,
+    /// The pages that are elsewhere, from when they are named until the paging is finished.
+    paging: Option<Paging>,
     faults: BTreeMap<Call, u32>,
     calls: Vec<Call>,
 }
@@ -109,11 +124,13 @@ impl Fake {
             traced: None,
             registers: 0,
             settled: Settled::NoDirectIo,
+            paging: None,
             faults: BTreeMap::new(),
             calls: Vec::new(),
         };
         let ram = Arc::new(Ram::in_memory(layout)?);
-        Ok(Self { name: name.to_owned(), ram, state: Arc::new(Mutex::new(state)) })
+        let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
+        Ok(Self { name: name.to_owned(), ram, shared: Arc::new(shared) })
     }
 
     /// The memory.
@@ -157,18 +174,47 @@ impl Fake {
         self.lock().settled = settled;
     }
 
-    /// The guest writes; only a running one can. Whether it did.
+    /// The guest writes; only a running one can. Whether it did. If the page is missing it waits
+    /// until the page is filled, or the machine gone.
     ///
     /// # Panics
     /// The machine has no such bytes.
     pub fn guest_writes(&self, page: PageIndex, offset: Bytes, bytes: &[u8]) -> bool {
-        let mut state = self.lock();
+        let mut state = self.touched(self.lock(), page, None);
         let running = state.status == Status::Running;
         if running {
             state.registers += 1;
             self.write(&mut state, page, offset, bytes);
         }
         running
+    }
+
+    /// The guest reads a page; only a running one can. If it is missing it waits until the page is
+    /// filled, or the machine gone.
+    ///
+    /// # Panics
+    /// The machine has no such page.
+    #[must_use]
+    pub fn guest_reads(&self, page: PageIndex) -> Option<Vec<u8>> {
+        let state = self.touched(self.lock(), page, None);
+        (state.status == Status::Running).then(|| self.content(page))
+    }
+
+    /// A processor of the guest touches a page. Whether it is there; otherwise the fault is raised,
+    /// and this does not wait for the answer.
+    #[must_use]
+    pub fn guest_touches(&self, page: PageIndex) -> bool {
+        let mut state = self.lock();
+        let there = state.paging.as_mut().is_none_or(|paging| paging.touch(page));
+        self.shared.changed.notify_all();
+        there
+    }
+
+    fn content(&self, page: PageIndex) -> Vec<u8> {
+        let mut content = vec![0; PAGE_SIZE.get() as usize];
+        let only = PageRange::new(page.0, page.0 + 1);
+        self.ram.read(only, &mut content).expect("a file in memory can be read");
+        content
     }
 
     fn write(&self, state: &mut State, page: PageIndex, offset: Bytes, bytes: &[u8]) {
@@ -180,7 +226,7 @@ impl Fake {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A test that panicked has poisoned nothing of meaning.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a call, and answers with the error it shall have.

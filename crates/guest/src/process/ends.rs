@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use punctual_units::PageSet;
 
 use super::Process;
+use crate::demand::{Demand, Paged};
 use crate::trace::Tracer;
 use crate::{DestinationMachine, MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
@@ -147,6 +148,11 @@ impl ProcessDestination {
 impl DestinationMachine for ProcessDestination {
     fn ram(&self) -> &Arc<Ram> {
         &self.process.ram
+    }
+
+    fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
+        let Process { name, pid, ram, record, .. } = &*self.process;
+        Ok(Arc::new(Paged::begin(name, *pid, ram, missing, record.clone())?))
     }
 
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {

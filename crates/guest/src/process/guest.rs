@@ -19,7 +19,7 @@ const THREADS: u64 = 2;
 const TICK: Duration = Duration::from_millis(1);
 
 /// The memory as the process has mapped it, for as long as the process lives.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Memory {
     /// Start and number of pages of each region.
     regions: Vec<(NonNull<u8>, u64)>,

@@ -15,10 +15,12 @@ mod talk;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use punctual_units::MemoryLayout;
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
 pub use ends::{ProcessDestination, ProcessSource};
@@ -26,6 +28,8 @@ pub use program::run as run_program;
 pub use state::Workload;
 use talk::Talk;
 
+use crate::demand::{Demand, Paged, Record};
+use crate::trace::Pid;
 use crate::{MachineError, Ram, RamError};
 
 /// How the machine comes to be.
@@ -72,8 +76,13 @@ pub enum ProcessError {
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    pid: Pid,
+    /// To end it while somebody waits for its answer, and it for a page.
+    pidfd: OwnedFd,
     ram: Arc<Ram>,
     paths: Vec<PathBuf>,
+    /// Where it is written down which pages are missing.
+    record: Record,
     talk: Mutex<Talk>,
 }
 
@@ -106,7 +115,16 @@ impl Process {
         let ram = Arc::new(Ram::create(setup.layout.clone(), &paths)?);
         let talk = Talk::start(&setup.worker, &paths);
         let talk = talk.inspect_err(|_| drop(remove(&paths)))?;
-        Ok(Arc::new(Self { name: setup.name.clone(), ram, paths, talk: Mutex::new(talk) }))
+        let pidfd = pidfd_open(talk.pid(), PidfdFlags::empty()).map_err(io::Error::from)?;
+        Ok(Arc::new(Self {
+            name: setup.name.clone(),
+            pid: talk.pid(),
+            pidfd,
+            ram,
+            paths,
+            record: Record::at(setup.directory.join(format!("{}.missing", setup.name))),
+            talk: Mutex::new(talk),
+        }))
     }
 
     /// The program beside the running test program, where Cargo puts it.
@@ -133,8 +151,18 @@ impl Process {
 
     /// The number of the process.
     #[must_use]
-    pub fn pid(&self) -> crate::trace::Pid {
-        self.talk().pid()
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Takes over its paging on demand where a former holder of it has ended before its time;
+    /// `None`: it depends on nobody.
+    ///
+    /// # Errors
+    /// Pages of it are missing, and it is gone or does not wait for them.
+    pub fn depends(&self) -> Result<Option<Arc<dyn Demand>>, MachineError> {
+        let paged = Paged::take_over(&self.name, self.pid, &self.ram, self.record.clone())?;
+        Ok(paged.map(|paged| -> Arc<dyn Demand> { Arc::new(paged) }))
     }
 
     /// Whether the process exists.
@@ -165,8 +193,11 @@ impl Process {
     /// # Errors
     /// A file could not be removed; everything else is gone.
     pub fn end(&self) -> io::Result<()> {
+        // It may have ended before.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         self.talk().end();
-        remove(&self.paths)
+        let removed = remove(&self.paths);
+        self.record.remove().map_err(io::Error::other).and(removed)
     }
 
     fn talk(&self) -> MutexGuard<'_, Talk> {

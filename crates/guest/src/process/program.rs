@@ -15,21 +15,22 @@ use super::talk::DONE;
 pub fn run() -> io::Result<()> {
     let open = |path| OpenOptions::new().read(true).write(true).open(path);
     let files = std::env::args_os().skip(1).map(open).collect::<io::Result<Vec<File>>>()?;
+    let memory = Memory::map(&files)?;
     say(DONE)?;
     let mut orders = stdin().lock();
-    let Some(guest) = begin(&mut orders, &files)? else { return Ok(()) };
+    let Some(guest) = begin(&mut orders, &memory)? else { return Ok(()) };
     carry_out(&mut orders, &Arc::new(guest))
 }
 
 /// The first order is to begin, or to load what ran elsewhere.
-fn begin(orders: &mut impl BufRead, files: &[File]) -> io::Result<Option<Guest>> {
+fn begin(orders: &mut impl BufRead, memory: &Memory) -> io::Result<Option<Guest>> {
     while let Some(order) = next(orders)? {
         let words: Vec<&str> = order.splitn(3, ' ').collect();
         match words[..] {
             ["begin", seed, workload] => {
                 let begin = seed.parse().ok().zip(serde_json::from_str(workload).ok());
                 if let Some((seed, workload)) = begin {
-                    let guest = Guest::begin(Memory::map(files)?, seed, workload);
+                    let guest = Guest::begin(memory.clone(), seed, workload);
                     return say(DONE).map(|()| Some(guest));
                 }
                 say("not understood")?;
@@ -37,7 +38,7 @@ fn begin(orders: &mut impl BufRead, files: &[File]) -> io::Result<Option<Guest>>
             ["load", length] => {
                 let mut bytes = vec![0; length.parse().unwrap_or(0)];
                 orders.read_exact(&mut bytes)?;
-                match load(Memory::map(files)?, &bytes) {
+                match load(memory.clone(), &bytes) {
                     Ok(guest) => return say(DONE).map(|()| Some(guest)),
                     Err(why) => say(&why)?,
                 }

@@ -41,12 +41,17 @@ impl Belongings {
 
     /// What the machine with this monitor has: as recorded when it was made, or the RAM files.
     pub(super) fn found(monitor: &Path, ram: Vec<PathBuf>) -> Self {
-        let record = monitor.parent().and_then(|place| fs::read(place.join(RECORD)).ok());
-        let plan = record.and_then(|record| serde_json::from_slice::<Plan>(&record).ok());
-        match plan.filter(|plan| plan.monitor == monitor) {
+        match Self::recorded(monitor) {
             Some(plan) => Self::of_plan(&plan),
             None => Self { ram, ..Self::default() },
         }
+    }
+
+    /// The plan by which the machine with this monitor was made; `None`: something else made it.
+    pub(super) fn recorded(monitor: &Path) -> Option<Plan> {
+        let record = fs::read(monitor.parent()?.join(RECORD)).ok()?;
+        let plan = serde_json::from_slice::<Plan>(&record).ok()?;
+        (plan.monitor == monitor).then_some(plan)
     }
 
     /// What a machine that no longer runs has left in its directory and beside it; `None` if it

@@ -1,10 +1,13 @@
 use std::error::Error;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use punctual_units::{LayoutError, PageSet};
 use serde_json::json;
 use thiserror::Error;
 
@@ -13,10 +16,11 @@ use super::device_state::pair;
 use super::launch::{Launched, last_words, launch};
 use super::machine::RemoveError;
 use super::migration;
-use super::plan::Plan;
+use super::plan::{Plan, RamFile};
 use super::process::Process;
 use super::qmp::{Event, Mark, Qmp, QmpError};
-use crate::{DestinationMachine, MachineError, Ram};
+use crate::demand::{Demand, Paged, Record};
+use crate::{DestinationMachine, MachineError, Ram, RamError};
 
 /// The name under which QEMU is given its end of the stream.
 const STREAM: &str = "punctual-device-state";
@@ -54,6 +58,28 @@ enum DestinationError {
     StreamTaken,
     #[error("QEMU did not accept the device state: {cause}; it says: {said}")]
     NotLoaded { cause: String, said: String },
+}
+
+/// Where it is written down which pages of a machine are missing. It goes with its directory.
+fn record(plan: &Plan) -> Record {
+    Record::at(plan.directory.join("missing"))
+}
+
+/// Why the paging on demand of a machine could not be taken over.
+#[derive(Debug, Error)]
+pub enum TakeOverError {
+    /// What was made for the machine could not be read, or its RAM not be opened.
+    #[error("what the machine has on this host cannot be opened: {0}")]
+    File(#[from] io::Error),
+    /// It was made for no machine that makes sense.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The RAM files do not fit the machine.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// The process is not as it was left.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
 }
 
 impl Destination {
@@ -145,6 +171,30 @@ impl Destination {
         Ok(resumed.map_or(ran, |event| event.at))
     }
 
+    /// Takes over the paging on demand of the machine with this monitor and process, if its paging
+    /// was begun and not finished by a daemon that was killed; `None`: it depends on nobody.
+    ///
+    /// QEMU itself is not asked, since it may be waiting for a page.
+    ///
+    /// # Errors
+    /// Pages of it are missing, and its process is gone or does not wait for them.
+    pub fn take_over(
+        monitor: &Path,
+        process: &Process,
+    ) -> Result<Option<Arc<dyn Demand>>, TakeOverError> {
+        // Nothing was made here for a machine that something else started.
+        let Some(plan) = Belongings::recorded(monitor) else { return Ok(None) };
+        let record = record(&plan);
+        if !record.exists() {
+            return Ok(None);
+        }
+        let open = |file: &RamFile| File::options().read(true).write(true).open(&file.path);
+        let files = plan.ram.iter().map(open).collect::<Result<_, _>>()?;
+        let ram = Ram::open(plan.layout()?, files)?;
+        let paged = Paged::take_over(&plan.machine, process.raw(), &ram, record)?;
+        Ok(paged.map(|paged| -> Arc<dyn Demand> { Arc::new(paged) }))
+    }
+
     fn remove(&mut self) -> Result<(), RemoveError> {
         self.keep = true;
         let killed = self.process.kill().map_err(RemoveError::Process);
@@ -157,6 +207,12 @@ impl Destination {
 impl DestinationMachine for Destination {
     fn ram(&self) -> &Arc<Ram> {
         &self.ram
+    }
+
+    fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
+        let Self { plan, process, ram, .. } = self;
+        let paged = Paged::begin(&plan.machine, process.raw(), ram, missing, record(plan))?;
+        Ok(Arc::new(paged))
     }
 
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 /// A process held by descriptor: its number cannot come to mean another one.
 #[derive(Debug)]
 pub struct Process {
-    pid: u32,
+    pid: Pid,
     fd: OwnedFd,
 }
 
@@ -18,14 +18,20 @@ impl Process {
     /// # Errors
     /// There is none of this number.
     pub fn open(pid: u32) -> io::Result<Self> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Self { pid, fd: pidfd_open(number, PidfdFlags::empty())? })
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(Self { pid, fd: pidfd_open(pid, PidfdFlags::empty())? })
     }
 
     /// Its number.
     #[must_use]
     pub fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// Its number, as system calls take it.
+    #[must_use]
+    pub fn raw(&self) -> Pid {
         self.pid
     }
 
@@ -64,6 +70,6 @@ impl Process {
         if self.wait_end(Duration::from_secs(10))? {
             return Ok(());
         }
-        Err(io::Error::other(format!("process {} was killed and does not end", self.pid)))
+        Err(io::Error::other(format!("process {} was killed and does not end", self.pid())))
     }
 }

@@ -14,7 +14,7 @@ use super::machine::{AttachError, Machine, end};
 use super::migration::{self, Settings};
 use super::qmp::{Event, Mark, Qmp, QmpError};
 use super::settle;
-use crate::trace::{Pid, Tracer};
+use crate::trace::Tracer;
 use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
 /// How long the guest may take to stop, its disks' requests and flushes included.
@@ -50,8 +50,6 @@ enum SourceError {
     NotTraced,
     #[error("nothing was made ready for it: call prepare_stop first")]
     NotPrepared,
-    #[error("no process of this number")]
-    NoProcess,
     #[error("QEMU gave up ({status}): {reason}")]
     GaveUp { status: String, reason: String },
 }
@@ -150,11 +148,9 @@ impl SourceMachine for Source {
     }
 
     fn start_tracing(&mut self) -> Result<(), MachineError> {
-        let pid = i32::try_from(self.machine.process.pid()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(SourceError::NoProcess).map_err(self.failed("trace"))?;
         let tracer = match self.tracer.take() {
             Some(tracer) => tracer.begin_anew(&self.ram),
-            None => Tracer::attach(pid, &self.ram),
+            None => Tracer::attach(self.machine.process.raw(), &self.ram),
         };
         self.tracer = Some(tracer.map_err(self.failed("trace"))?);
         Ok(())
