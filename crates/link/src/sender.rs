@@ -3,8 +3,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use punctual_units::{Bytes, Pages};
+use punctual_units::{Bytes, BytesPerSecond, Pages};
 use punctual_wire::pages::RawPages;
 use punctual_wire::{HEADER_LENGTH, Header, Kind, Message, Version, Versions, encode};
 use rustix::io::Errno;
@@ -153,6 +154,23 @@ impl Sender {
     #[must_use]
     pub fn sent(&self) -> Sent {
         self.sent
+    }
+
+    /// Sends no faster than `rate` from now on, see [`Link::pace`](crate::Link::pace).
+    ///
+    /// # Errors
+    /// The kernel does not do this.
+    pub fn pace(&self, rate: Option<BytesPerSecond>) -> Result<(), LinkError> {
+        self.socket.pace(rate)
+    }
+
+    /// The time to the other host's kernel and back, queues on the way included, as TCP has it from
+    /// what it sent: the least seen on this connection, and the smoothed one now.
+    ///
+    /// # Errors
+    /// The link is broken.
+    pub fn round_trip(&self) -> Result<(Duration, Duration), LinkError> {
+        self.socket.round_trip()
     }
 
     /// What was given to the socket and has not been acknowledged by the other host's kernel.

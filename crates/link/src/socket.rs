@@ -102,6 +102,29 @@ impl Socket {
             .map_err(|cause| self.io("limit the rate", cause))
     }
 
+    /// The kernel's estimates of the time to the other host and back: the least seen, and the
+    /// usual one now.
+    pub(crate) fn round_trip(&self) -> Result<(Duration, Duration), LinkError> {
+        // SAFETY: all-zero is a value of this structure of numbers.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `info`; an older one writes fewer.
+        let result = unsafe {
+            libc::getsockopt(
+                self.stream.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &raw mut length,
+            )
+        };
+        if result < 0 {
+            return Err(self.io("ask for the round trip", io::Error::last_os_error()));
+        }
+        let micros = |number: u32| Duration::from_micros(u64::from(number));
+        Ok((micros(info.tcpi_min_rtt.min(info.tcpi_rtt)), micros(info.tcpi_rtt)))
+    }
+
     /// What was given to the socket and has not been acknowledged by the other host.
     pub(crate) fn unacknowledged(&self) -> Result<Bytes, LinkError> {
         /// Not in the libc crate; `linux/sockios.h`.

@@ -255,6 +255,8 @@ fn the_queue_is_empty_once_all_has_arrived() {
         thread::yield_now();
     }
     assert_eq!(sender.unsent().unwrap(), Bytes::ZERO);
+    let (least, usual) = sender.round_trip().unwrap();
+    assert!(Duration::ZERO < least && least <= usual && usual < Duration::from_secs(10));
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn after_a_failure_nothing_is_assumed() {
 #[test]
 fn without_history_every_page_goes_whole_or_as_zero_each_time() {
     let mut one = Move::new(Bytes::ZERO);
-    one.encoder = Encoder::without_history(one.encoder_layout());
+    one.encoder = Encoder::without_history(layout());
     noise(5, &mut one.source.0[..PAGE]);
     let two = PageRange::new(0, 2);
     for _ in 0..3 {
