@@ -29,7 +29,7 @@ mod tap;
 
 pub use belongings::{Belongings, Leftover};
 pub use describe::Description;
-pub use destination::Destination;
+pub use destination::{Destination, TakeOverError};
 pub use launch::LaunchError;
 pub use machine::{AttachError, Machine, OpenRamError, RemoveError};
 pub use plan::{Places, Plan, RamFile};
