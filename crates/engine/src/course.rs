@@ -6,7 +6,9 @@ use punctual_units::{Bytes, Pages};
 use punctual_wire::Offer;
 
 use crate::Request;
-use crate::report::{Ending, Engine, Holder, Measured, Phases, Promise, Promised, Report, Sample};
+use crate::report::{
+    Ending, Engine, Holder, Measured, Missed, Phases, Promise, Promised, Report, Sample,
+};
 
 /// Samples are at least so far apart, changes of round aside.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
@@ -20,6 +22,8 @@ pub(crate) struct Course {
     pub(crate) pages_sent: Pages,
     pub(crate) sent: Bytes,
     pub(crate) digest_equal: Option<bool>,
+    /// The promise turned out to be unreachable, and the move went on.
+    pub(crate) missed: Option<Missed>,
     samples: Vec<Sample>,
     marks: Marks,
 }
@@ -111,7 +115,10 @@ impl Course {
         request: &Request,
         ended: Ended,
     ) -> Report {
-        let Ended { outcome, owner, promise, reason } = ended;
+        let Ended { outcome, owner, promise, mut reason } = ended;
+        if let Some(missed) = self.missed.as_ref().filter(|_| reason.is_empty()) {
+            reason = missed.to_string();
+        }
         let promised = Promised { downtime: offer.downtime, total: request.within };
         let measured = Measured {
             downtime: self.marks.downtime(),
@@ -124,6 +131,7 @@ impl Course {
             rounds: self.rounds,
             phases: self.marks.phases(),
             post_copy: None,
+            missed: self.missed,
         };
         let promise = match promise {
             Some(promise) => Some(promise),

@@ -1,5 +1,6 @@
 //! What a move promised and what it took: one object, printed, stored and plotted alike.
 
+mod missed;
 mod predicted;
 mod promise;
 
@@ -9,6 +10,7 @@ use punctual_units::{Bytes, Pages};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
+pub use missed::Missed;
 pub use predicted::{Interval, Intervals, Predicted, Quantiles};
 pub use promise::Promise;
 pub use punctual_model::{Mode, OnMiss, Policy};
@@ -117,6 +119,9 @@ pub struct Measured {
     /// Where the machine ran on before all its pages were there: what it took until they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_copy: Option<PostCopy>,
+    /// Where the promise turned out to be unreachable and the move went on: what was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
 }
 
 /// The part of a move in which the machine depends on two hosts.

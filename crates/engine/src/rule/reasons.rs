@@ -2,6 +2,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use punctual_model::Mode;
 use thiserror::Error;
 
 /// The parts of an expected interruption.
@@ -154,6 +155,35 @@ pub enum GiveUp {
         /// What is left of the time.
         left: Duration,
     },
+    /// The interruption cannot be as short as was asked for, in the way in which the machine is to
+    /// be moved.
+    #[error(
+        "refused: the guest would be interrupted for {} if it is moved by {mode}, {} was asked \
+         for; allow a longer interruption, or move it in another way",
+        Shown(*expected), Shown(*asked)
+    )]
+    TooLong {
+        /// How it was to be moved.
+        mode: Mode,
+        /// The interruption that it would take.
+        expected: Duration,
+        /// What was asked for.
+        asked: Duration,
+    },
+    /// All is to be copied while the guest is stopped, over a link of which nothing is known.
+    #[error(
+        "refused: the rate of the link is not known, so nothing can be said of how long a copy \
+         of a stopped guest takes; name the rate (--bandwidth), or move it in any case (--force)"
+    )]
+    LinkUnknown,
+}
+
+impl GiveUp {
+    /// Whether it could be told before anything had moved.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::LinkUnknown)
+    }
 }
 
 /// A time as people read it.

@@ -1,3 +1,8 @@
+use std::num::NonZeroU32;
+
+use punctual_model::Policy;
+
+use super::pre_copy::{MOST_EXTRA, PATIENCE};
 use super::*;
 
 fn ms(milliseconds: u64) -> Duration {
@@ -17,6 +22,8 @@ struct Seen {
     copy_settled: Duration,
     next_round: Duration,
     lull: Option<Duration>,
+    follow: Expected,
+    link_known: bool,
 }
 
 impl Seen {
@@ -30,6 +37,8 @@ impl Seen {
             copy_settled: copy,
             next_round: copy,
             lull: None,
+            follow: Expected { fixed: ms(10), copy: ms(0) },
+            link_known: true,
         }
     }
 
@@ -47,18 +56,24 @@ impl Seen {
             next_round: self.next_round,
             copy_after: &|| self.copy_after,
             lull: &|left| self.lull.filter(|lull| *lull <= left),
+            follow: &|| self.follow,
+            link_known: self.link_known,
         })
     }
 }
 
 const WITHIN: Duration = Duration::from_secs(60);
 
+fn request() -> Request {
+    Request { within: WITHIN, ..Request::new("b", Policy::PreCopy) }
+}
+
 fn rule() -> Rule {
-    Rule::new(ms(50), WITHIN, Rounds::UntilPromise, false)
+    Rule::new(ms(50), &request())
 }
 
 fn forced() -> Rule {
-    Rule::new(ms(50), WITHIN, Rounds::UntilPromise, true)
+    Rule::new(ms(50), &Request { force: true, ..request() })
 }
 
 /// Sees the same every second, until it is no longer told to copy on.
@@ -176,7 +191,9 @@ fn a_move_in_any_case_stops_before_the_time_is_over() {
 #[test]
 fn a_number_of_rounds_is_kept_whatever_is_left() {
     let rounds = NonZeroU32::new(3).unwrap();
-    let mut rule = Rule::new(ms(50), WITHIN, Rounds::Exactly(rounds), false);
+    let mut request = request();
+    request.strategy.rounds = Rounds::Exactly(rounds);
+    let mut rule = Rule::new(ms(50), &request);
     for round in 1..3 {
         let decision = Seen { round, ..Seen::at(ms(900), ms(1)) }.decide(&mut rule);
         assert_eq!(decision, Decision::Continue(Continue::NotYet));
@@ -190,4 +207,122 @@ fn a_number_of_rounds_is_kept_whatever_is_left() {
 fn it_does_not_stop_a_guest_that_would_run_again_only_behind_the_deadline() {
     let decision = Seen::at(WITHIN - ms(10), ms(5)).decide(&mut rule());
     assert!(matches!(decision, Decision::GiveUp(GiveUp::DeadlinePassed { .. })));
+}
+
+/// The rule of a move of this mode, and what is done on a miss.
+fn rule_of(mode: Mode, on_miss: OnMiss) -> Rule {
+    Rule::new(ms(50), &Request { mode, on_miss, ..request() })
+}
+
+fn stops(decision: &Decision) -> Stop {
+    let Decision::Stop(stop) = decision else { panic!("{decision:?}") };
+    *stop
+}
+
+#[test]
+fn all_is_copied_while_it_is_stopped_only_if_that_is_short_enough() {
+    let mut rule = rule_of(Mode::StopAndCopy, OnMiss::Extend);
+    assert!(rule.stops_at_once());
+    let short = Seen { round: 0, ..Seen::at(ms(900), ms(20)) };
+    assert!(matches!(stops(&short.decide(&mut rule)), Stop::PromiseMet { .. }));
+    let long = Seen::at(ms(900), ms(500));
+    // What can be told beforehand is a refusal, whatever is to be done on a miss.
+    let Decision::GiveUp(reason) = long.decide(&mut rule) else { panic!() };
+    assert!(reason.is_refusal());
+    let reason = reason.to_string();
+    assert!(reason.contains("510.0 ms if it is moved by stop-and-copy, 50.0 ms"), "{reason}");
+    let unknown = Seen { link_known: false, ..Seen::at(ms(900), ms(0)) };
+    assert_eq!(unknown.decide(&mut rule), Decision::GiveUp(GiveUp::LinkUnknown));
+    let request = Request { mode: Mode::StopAndCopy, force: true, ..request() };
+    for seen in [long, unknown] {
+        let decision = seen.decide(&mut Rule::new(ms(50), &request));
+        assert!(matches!(stops(&decision), Stop::Forced { .. }));
+    }
+}
+
+#[test]
+fn where_all_follows_the_fixed_part_alone_must_be_short_enough() {
+    let mut rule = rule_of(Mode::PostCopy, OnMiss::Cancel);
+    assert!(rule.stops_at_once());
+    let seen = Seen::at(ms(900), Duration::from_secs(100));
+    let stop = stops(&seen.decide(&mut rule));
+    assert!(stop.leaves_pages());
+    assert_eq!(stop.expected().total(), ms(10));
+    let follow = Expected { fixed: ms(45), copy: ms(6) };
+    let decision = Seen { follow, ..seen }.decide(&mut rule);
+    let too_long = GiveUp::TooLong { mode: Mode::PostCopy, expected: ms(51), asked: ms(50) };
+    assert_eq!(decision, Decision::GiveUp(too_long));
+}
+
+#[test]
+fn a_hybrid_copies_for_as_long_as_that_gains_and_then_the_rest_follows() {
+    let mut rule = rule_of(Mode::Hybrid, OnMiss::Cancel);
+    assert!(!rule.stops_at_once());
+    let gains = Seen { copy_after: ms(300), ..Seen::at(ms(900), ms(500)) };
+    assert_eq!(gains.decide(&mut rule), Decision::Continue(Continue::NotYet));
+    let barely = Seen { copy_after: ms(420), ..gains };
+    assert!(stops(&barely.decide(&mut rule)).leaves_pages());
+    // Neither for ever, nor beyond the time.
+    let often = Seen { round: at_once::MOST_AHEAD, ..gains };
+    assert!(stops(&often.decide(&mut rule)).leaves_pages());
+    let late = Seen { at: WITHIN - ms(600), ..gains };
+    assert!(stops(&late.decide(&mut rule)).leaves_pages());
+    // Where the promise can be kept without, nothing has to follow.
+    let met = Seen::at(ms(900), ms(20));
+    assert!(matches!(stops(&met.decide(&mut rule)), Stop::PromiseMet { .. }));
+}
+
+#[test]
+fn a_hybrid_switches_where_the_plan_says() {
+    let mut request = Request { mode: Mode::Hybrid, ..request() };
+    request.strategy.rounds = Rounds::Exactly(NonZeroU32::new(2).unwrap());
+    let mut rule = Rule::new(ms(50), &request);
+    let seen = Seen::at(ms(900), ms(500));
+    assert_eq!(seen.decide(&mut rule), Decision::Continue(Continue::NotYet));
+    assert!(stops(&Seen { round: 2, ..seen }.decide(&mut rule)).leaves_pages());
+}
+
+#[test]
+fn on_a_miss_there_is_as_much_time_again_and_then_a_stop_in_any_case() {
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Extend);
+    assert!(rule.goes_on_late());
+    // Headway all the time, but not enough: twice the time is used.
+    let seen = |at, copy| Seen::at(at, copy);
+    let mut copy = ms(40_000);
+    for second in [0, 20, 40, 60, 80] {
+        copy = copy.mul_f64(0.8);
+        let decision = seen(Duration::from_secs(second), copy).decide(&mut rule);
+        assert_eq!(decision, Decision::Continue(Continue::NotYet), "{second}");
+    }
+    let missed = rule.missed().unwrap().clone();
+    assert_eq!((missed.at, missed.did), (Duration::from_secs(40), OnMiss::Extend));
+    assert!(missed.why.contains("the next round alone takes"), "{missed}");
+    let stop = stops(&seen(WITHIN * 2 - ms(100), ms(500)).decide(&mut rule));
+    assert!(matches!(stop, Stop::Forced { .. }));
+}
+
+#[test]
+fn a_guest_that_does_not_converge_is_stopped_at_the_best_moment_if_time_was_to_be_added() {
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Extend);
+    let (at, decision) = every_second(&mut rule, Seen::at(ms(0), ms(500)));
+    assert_eq!(at, PATIENCE);
+    assert!(matches!(stops(&decision), Stop::Forced { .. }));
+    assert!(rule.missed().unwrap().why.contains("as fast as its pages are sent"));
+}
+
+#[test]
+fn on_a_miss_what_is_left_follows() {
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::PostCopy);
+    let (at, decision) = every_second(&mut rule, Seen::at(ms(0), ms(500)));
+    assert_eq!(at, PATIENCE);
+    assert!(stops(&decision).leaves_pages());
+    // It is decided once more when the machine is ready for the stop, and stays decided, ...
+    let again = Seen { copy_after: ms(1), ..Seen::at(at, ms(400)) };
+    assert!(stops(&again.decide(&mut rule)).leaves_pages());
+    // ... unless the guest has calmed down.
+    assert!(!stops(&Seen::at(at, ms(10)).decide(&mut rule)).leaves_pages());
+    assert_eq!(rule.missed().unwrap().did, OnMiss::PostCopy);
+    // So does what is left when the time is over.
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::PostCopy);
+    assert!(stops(&Seen::at(WITHIN, ms(500)).decide(&mut rule)).leaves_pages());
 }

@@ -44,10 +44,9 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(offer: Offer, mut request: Request) -> Self {
-        let rounds = request.strategy.rounds;
         Self {
             meter: Meter::new(offer.bandwidth),
-            rule: Rule::new(offer.downtime, request.within, rounds, request.force),
+            rule: Rule::new(offer.downtime, &request),
             course: Course::default(),
             watch: Watch::new(offer.layout.pages(), request.heat.take()),
             sent_before: PageSet::empty(offer.layout.pages()),
@@ -121,7 +120,7 @@ impl Context {
     }
 
     pub(super) fn deadline_passed(&self, at: Duration, state: &State) -> Option<GiveUp> {
-        let late = at > self.request.within && !self.request.force;
+        let late = at > self.request.within && !self.rule.goes_on_late();
         late.then(|| self.rule.deadline_passed(self.expected(state.load(self), Care::Surely)))
     }
 

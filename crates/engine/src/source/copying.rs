@@ -60,7 +60,7 @@ impl Scanning {
             }
             Decision::Continue(_) => Sending::begin(context, at, remainder, self.stop_prepared),
             Decision::Stop(stop) if !self.stop_prepared => {
-                Readying::begin(remainder, matches!(stop, Stop::Forced { .. }))
+                Readying::begin(remainder, !matches!(stop, Stop::PromiseMet { .. }))
             }
             Decision::Settle if !self.stop_prepared => Readying::begin(remainder, false),
             Decision::Settle => {

@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use punctual_model::lull::{self, Lull};
-use punctual_model::{HoldBack, Order, Rounds, Spread, hold_back, order};
-use punctual_units::{PageSet, Pages, Probability};
+use punctual_model::{HoldBack, Mode, Order, Rounds, Spread, hold_back, order};
+use punctual_units::{Bytes, PageSet, Pages, Probability};
 
 use super::context::Context;
 use crate::FixedCost;
@@ -29,6 +29,8 @@ const FORECAST_EVERY: Duration = Duration::from_millis(500);
 const ORDERING: Duration = Duration::from_millis(1);
 /// All pages are scanned so often while the guest is stopped: before and behind its device state.
 const SCANS_WHILE_STOPPED: u32 = 2;
+/// What a run of pages takes in a list of pages, at most, in bytes.
+const RUN: u64 = 8;
 /// Rounds that a forecast looks ahead.
 const FORESEEABLE: u32 = 8;
 
@@ -81,8 +83,9 @@ impl Context {
             pages = dirty.clone();
         }
         match strategy.rounds {
-            Rounds::None => self.portion(&pages),
-            Rounds::UntilPromise | Rounds::Exactly(_) => pages,
+            // What a portion leaves is not what a switch would leave.
+            Rounds::None if self.request.mode != Mode::Hybrid => self.portion(&pages),
+            _ => pages,
         }
     }
 
@@ -164,6 +167,15 @@ impl Context {
         }
     }
 
+    /// The interruption that a stop now would surely not exceed if these pages follow: the list of
+    /// them takes the place of the copy.
+    fn outcome_of_following(&self, pages: &PageSet) -> Expected {
+        let list = Bytes::new(RUN * pages.ranges().count() as u64);
+        let rate = self.meter.rate(Care::Surely);
+        let copy = rate.map_or(Duration::ZERO, |rate| rate.time_for(list));
+        Expected { fixed: self.surely_fixed(), copy }
+    }
+
     /// The interruption that is to be expected if the guest is stopped with this to be sent.
     pub(super) fn expected(&self, load: Load, care: Care) -> Duration {
         let fixed = match care {
@@ -175,6 +187,9 @@ impl Context {
 
     /// Whether a machine that is moved in any case has to be stopped now.
     pub(super) fn must_stop(&self, at: Duration, dirty: &PageSet) -> bool {
+        if self.rule.may_follow() {
+            return self.rule.must_stop(at, self.surely_fixed());
+        }
         // Where the coldest pages go first, what they cost tells nothing of those that are left.
         let coldest_first = self.request.strategy.rounds == Rounds::None;
         let care = if coldest_first { Care::Surely } else { Care::Likely };
@@ -197,9 +212,12 @@ impl Context {
             next_round,
             copy_after: &|| self.copy_after(dirty, &sends, next_round),
             lull: &|left| self.lull(self.load(dirty), left),
+            follow: &|| self.outcome_of_following(&at_a_stop),
+            link_known: self.meter.bandwidth().is_some(),
         };
         let mut rule = self.rule.clone();
         let decision = rule.decide(&outlook);
+        self.course.missed = rule.missed().cloned();
         self.rule = rule;
         decision
     }

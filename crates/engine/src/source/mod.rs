@@ -164,6 +164,7 @@ impl Why {
     fn ending(&self) -> Ending {
         match self {
             Self::Refused(_) | Self::LinkSlower { .. } | Self::TooShort { .. } => Ending::Refused,
+            Self::GaveUp(reason) if reason.is_refusal() => Ending::Refused,
             Self::Cancelled => Ending::Cancelled,
             Self::Rehearsed { .. } => Ending::Completed,
             _ => Ending::Failed,

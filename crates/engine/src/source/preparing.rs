@@ -6,6 +6,7 @@ use punctual_units::{BytesPerSecond, PageSet};
 use punctual_wire::DestinationMessage;
 
 use super::context::Context;
+use super::copying::Readying;
 use super::event::{Effect, Event, Why};
 use super::phases::{State, Transition};
 use super::sending::Sending;
@@ -116,6 +117,9 @@ impl Preparing {
             }
         }
         match self.tracing {
+            Tracing::Done(remainder) if self.prepared && context.rule.stops_at_once() => {
+                Readying::begin(remainder, true)
+            }
             Tracing::Done(remainder) if self.prepared => {
                 Sending::begin(context, at, remainder, false)
             }
