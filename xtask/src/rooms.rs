@@ -16,13 +16,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["units"]),
     ("model", &["units"]),
     ("trace", &["units"]),
+    ("snapshot", &["units", "wire"]),
     ("guest-protocol", &[]),
     ("link", &["units", "wire"]),
     ("guest", &["units"]),
     ("engine", &["units", "wire", "model", "guest", "link"]),
     ("plan", &["units", "wire", "model", "trace", "engine"]),
     ("protocol", &["units", "wire", "model", "engine"]),
-    ("host", &["units", "wire", "model", "trace", "guest", "link", "engine", "plan"]),
+    (
+        "host",
+        &["units", "wire", "model", "trace", "snapshot", "guest", "link", "engine", "plan"],
+    ),
     ("page", &["units", "model", "trace", "engine", "plan"]),
     ("images", &["guest-protocol"]),
     (
