@@ -56,20 +56,35 @@ impl PageRuns {
     /// # Errors
     /// They are none of this machine; `pages` has those before the wrong one.
     pub fn add_to(&self, pages: &mut PageSet) -> Result<(), RunsError> {
-        let error = RunsError { capacity: pages.capacity() };
-        let (mut rest, mut behind) = (self.0.as_slice(), 0_u64);
-        while !rest.is_empty() {
-            let (gap, length) = (pull(&mut rest).ok_or(error)?, pull(&mut rest).ok_or(error)?);
-            let start = behind.checked_add(gap).ok_or(error)?;
-            let end = start.checked_add(length).ok_or(error)?;
-            if length == 0 || end > pages.capacity().get() {
-                return Err(error);
-            }
-            pages.insert_range(PageRange::new(start, end));
-            behind = end;
+        for run in self.ranges(pages.capacity()) {
+            pages.insert_range(run?);
         }
         Ok(())
     }
+
+    /// The runs, in rising order, of a machine of `capacity` pages. Behind an error there is nothing.
+    pub fn ranges(&self, capacity: Pages) -> impl Iterator<Item = Result<PageRange, RunsError>> {
+        let (mut rest, mut behind) = (self.0.as_slice(), 0_u64);
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let run = pull_run(&mut rest, behind).filter(|run| run.end.0 <= capacity.get());
+            match run {
+                Some(run) => behind = run.end.0,
+                None => rest = &[],
+            }
+            Some(run.ok_or(RunsError { capacity }))
+        })
+    }
+}
+
+/// The next run, which is not empty, the one before having ended at `behind`.
+fn pull_run(rest: &mut &[u8], behind: u64) -> Option<PageRange> {
+    let (gap, length) = (pull(rest)?, pull(rest)?);
+    let start = behind.checked_add(gap)?;
+    let end = start.checked_add(length)?;
+    (length > 0).then_some(PageRange::new(start, end))
 }
 
 fn push(bytes: &mut Vec<u8>, mut number: u64) {
@@ -108,6 +123,8 @@ mod tests {
         assert!(error.to_string().contains("100"), "{error}");
         for hostile in [&[0x80_u8][..], &[1], &[1, 0], &[0xff; 12], &[0, 1, 0xff, 0xff]] {
             assert!(PageRuns(hostile.to_vec()).add_to(&mut pages).is_err(), "{hostile:?}");
+            let ranges = PageRuns(hostile.to_vec());
+            assert!(ranges.ranges(pages.capacity()).last().unwrap().is_err(), "{hostile:?}");
         }
     }
 
