@@ -2,6 +2,7 @@
 //!
 //! - [`SourceMachine`] and [`DestinationMachine`]: what the engine asks of a machine at either end;
 //! - [`Ram`]: the machine's memory as the files that both QEMU and Punctual map;
+//! - [`Sharing`]: a machine that changes its process and keeps its RAM files;
 //! - [`trace`]: which pages a process writes, seen from outside it;
 //! - [`demand`]: a process runs while pages of its RAM are still elsewhere;
 //! - [`process`] and [`fake`]: machines for tests; [`contract`]: what every machine must do;
@@ -14,9 +15,11 @@ mod machine;
 pub mod process;
 pub mod qemu;
 mod ram;
+mod sharing;
 pub mod trace;
 
 pub use machine::{
     DestinationMachine, MachineError, Owner, Settled, SourceMachine, Stopped, Surrendered,
 };
 pub use ram::{Ram, RamDigest, RamError, RamIoError, is_zero};
+pub use sharing::Sharing;

@@ -11,7 +11,7 @@ use punctual_units::LayoutError;
 use thiserror::Error;
 
 use super::belongings::Belongings;
-use super::plan::Plan;
+use super::plan::{Plan, RamFile};
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::tap::TapError;
@@ -88,9 +88,8 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
     // First of all, so that what a crash leaves half made can be found and removed.
     let record = |cause| LaunchError::File { path: plan.directory.clone(), cause };
     Belongings::record(plan).map_err(record)?;
-    let paths: Vec<PathBuf> = plan.ram.iter().map(|file| file.path.clone()).collect();
-    let ram = Ram::create(plan.layout()?, &paths)?;
-    made.0.ram = paths;
+    let ram = make_ram(plan)?;
+    made.0.ram = plan.ram.iter().map(|file| file.path.clone()).collect();
     for tap in &plan.taps {
         tap.create()?;
         made.0.taps.push(tap.clone());
@@ -100,6 +99,17 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
 }
 
 /// What has been made so far: removed again if the rest cannot be made.
+/// Makes the RAM files, or second names for those that are shared.
+fn make_ram(plan: &Plan) -> Result<Ram, LaunchError> {
+    let shared = |file: &RamFile| Some((file.shared.clone()?, file.path.clone()));
+    let names: Vec<_> = plan.ram.iter().filter_map(shared).collect();
+    if !names.is_empty() {
+        return Ok(Ram::link(plan.layout()?, &names)?);
+    }
+    let paths: Vec<PathBuf> = plan.ram.iter().map(|file| file.path.clone()).collect();
+    Ok(Ram::create(plan.layout()?, &paths)?)
+}
+
 struct Made(Belongings);
 
 impl Made {

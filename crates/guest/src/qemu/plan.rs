@@ -6,7 +6,7 @@ use punctual_units::{Bytes, LayoutError, MemoryLayout, PAGE_SIZE, Region};
 use serde::{Deserialize, Serialize};
 
 use super::command_line::{PerHost, relocate};
-use super::describe::Description;
+use super::describe::{Backend, Description};
 use super::tap::{Tap, free_name};
 
 /// Where a host keeps what belongs to machines.
@@ -44,6 +44,9 @@ pub struct RamFile {
     pub path: PathBuf,
     /// Its size.
     pub size: Bytes,
+    /// The file of a machine on this host of which this is a second name, where the two share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<PathBuf>,
 }
 
 /// All that starting a machine on a host will do: what `--dry-run` shows.
@@ -79,6 +82,7 @@ impl Plan {
         taken: &BTreeSet<String>,
     ) -> Self {
         let name = &machine.name;
+        // Memory that is in no file is made by QEMU itself, there as here.
         let ram: Vec<RamFile> = machine
             .memory
             .iter()
@@ -87,8 +91,48 @@ impl Plan {
                 path: places.ram_file(name, &backend.id, backend.page_size > PAGE_SIZE),
                 size: backend.size,
             })
+                shared: None,
             .collect();
         let mut taken = taken.clone();
+        Self::waiting(machine, places.directory(name), ram, taken)
+    }
+
+    /// The plan for another process in the place of one on this host, in the same RAM files, which
+    /// waits for the state of the devices at first. Interfaces whose names are in `taken` exist.
+    ///
+    /// Memory that is in no named file has no place in the plan: see
+    /// [`refusals_to_succeed`](super::movable::refusals_to_succeed).
+    #[must_use]
+    pub fn for_successor(machine: &Description, places: &Places, taken: &BTreeSet<String>) -> Self {
+        // Beside those that are there, since a file has all its names on one filesystem.
+        let beside = |label: &str| -> Vec<RamFile> {
+            let file = |backend: &Backend| {
+                let shared = backend.path.clone()?;
+                let path = shared.with_file_name(format!("{label}-{}.ram", backend.id));
+                let (region, size) = (backend.id.clone(), backend.size);
+                Some(RamFile { region, path, size, shared: Some(shared) })
+            };
+            machine.memory.iter().filter_map(file).collect()
+        };
+        // No machine has such a name.
+        let labels = (2..).map(|number| format!("{}~{number}", machine.name));
+        let is_free = |label: &String| {
+            !places.directory(label).exists()
+                && beside(label).iter().all(|file| !file.path.exists())
+        };
+        let label = std::iter::once(machine.name.clone())
+            .chain(labels)
+            .find(is_free)
+            .expect("there are more numbers than machines");
+        Self::waiting(machine, places.directory(&label), beside(&label), taken)
+    }
+
+    fn waiting(
+        machine: &Description,
+        directory: PathBuf,
+        ram: Vec<RamFile>,
+        taken: &BTreeSet<String>,
+    ) -> Self {
         let mut named = BTreeMap::new();
         let mut taps = Vec::new();
         for nic in &machine.nics {
@@ -99,7 +143,7 @@ impl Plan {
             taps.push(Tap { name, bridge: nic.bridge.clone() });
         }
         let host = PerHost {
-            directory: places.directory(name),
+            directory,
             monitor: machine.monitor.clone(),
             ram: ram.iter().map(|file| (file.region.clone(), file.path.clone())).collect(),
             machine_type: machine.machine_type.clone(),
@@ -109,7 +153,7 @@ impl Plan {
         };
         let relocated = relocate(&machine.command_line(), &host);
         Self {
-            machine: name.clone(),
+            machine: machine.name.clone(),
             binary: machine.program.binary.clone(),
             arguments: relocated.command_line.words(),
             environment: machine.program.environment.clone(),
@@ -141,7 +185,11 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for file in &self.ram {
-            writeln!(f, "# RAM {}: {} of {}", file.region, file.path.display(), file.size)?;
+            write!(f, "# RAM {}: {} of {}", file.region, file.path.display(), file.size)?;
+            match &file.shared {
+                Some(other) => writeln!(f, ", the same as {}", other.display())?,
+                None => writeln!(f)?,
+            }
         }
         for tap in &self.taps {
             let bridge = tap.bridge.as_deref().unwrap_or("no bridge");

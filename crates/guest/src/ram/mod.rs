@@ -9,6 +9,7 @@
 mod create;
 mod digest;
 mod error;
+mod link;
 mod populated;
 mod region;
 pub(crate) mod space;

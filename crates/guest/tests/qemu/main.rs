@@ -10,5 +10,6 @@ mod describe;
 mod handover;
 mod recover;
 mod run;
+mod succession;
 mod support;
 mod taps;

@@ -25,6 +25,9 @@ pub struct Backend {
     pub size: Bytes,
     /// Whether its writes reach the file.
     pub share: bool,
+    /// Whether QEMU empties its file when it ends.
+    #[serde(default)]
+    pub discarded: bool,
     /// The file that holds it, if it has a name that still leads to what QEMU has mapped.
     pub path: Option<PathBuf>,
     /// The size of its pages on the host, of hugetlbfs or the ordinary ones.
@@ -90,10 +93,11 @@ fn backend(qmp: &Qmp, id: String, kind: String, pid: u32) -> Result<Backend, Qmp
     let property = |name| qmp.property(&path, name);
     let size = property("size")?.and_then(|size| size.as_u64()).unwrap_or(0);
     let share = property("share")? == Some(Value::Bool(true));
+    let discarded = property("discard-data")? == Some(Value::Bool(true));
     let file = property("mem-path")?.map(|file| PathBuf::from(text(&file)));
     let file = file.filter(|file| is_mapped(pid, file));
     let page_size = file.as_deref().map_or(PAGE_SIZE, page_size);
-    Ok(Backend { id, kind, size: Bytes::new(size), share, path: file, page_size })
+    Ok(Backend { id, kind, size: Bytes::new(size), share, discarded, path: file, page_size })
 }
 
 /// Whether the name leads to a file that the process has mapped: it could be a directory, in which

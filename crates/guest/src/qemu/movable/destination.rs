@@ -251,7 +251,9 @@ fn check_names(
 
 fn check_space(plan: &Plan, host: &DestinationFacts, refusals: &mut Vec<Refusal>) {
     for (place, free) in &host.free {
-        let here = plan.ram.iter().filter(|file| file.path.parent() == Some(place));
+        // What is shared is there already.
+        let made = plan.ram.iter().filter(|file| file.shared.is_none());
+        let here = made.filter(|file| file.path.parent() == Some(place));
         let need: Bytes = here.map(|file| file.size).sum();
         let free = free.unwrap_or(Bytes::ZERO);
         if free < need {

@@ -6,6 +6,7 @@
 mod destination;
 mod source;
 
+mod successor;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub use destination::{DestinationFacts, refusals_at_destination};
 pub use source::{HostFacts, refusals};
 
 /// Why a machine is not moved.
+pub use successor::refusals_to_succeed;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// What kind of reason it is, for programs.
@@ -34,6 +36,8 @@ pub enum Code {
     RamNotFile,
     /// A device of the host is assigned to the machine.
     AssignedDevice,
+    /// A part of the memory would be emptied by one of two processes that share it.
+    RamDiscarded,
     /// Another process writes the machine's memory.
     SharedMemory,
     /// A device was plugged in that the destination cannot be started with.

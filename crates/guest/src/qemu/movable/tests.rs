@@ -31,6 +31,7 @@ fn machine(line: &str) -> Description {
             kind: "memory-backend-file".to_owned(),
             size: Bytes::mib(256),
             share: true,
+            discarded: false,
             path: Some("/dev/shm/web.ram".into()),
             page_size: PAGE_SIZE,
         }],
@@ -98,6 +99,53 @@ fn each_reason_at_the_source() {
 }
 
 #[test]
+fn each_reason_against_a_successor_in_the_same_memory() {
+    let with = |change: fn(&mut Description)| {
+        let mut machine = machine("-netdev tap,id=net0,ifname=tap0");
+        machine.nics.push(nic());
+        change(&mut machine);
+        let found = refusals_to_succeed(&machine);
+        found.into_iter().map(|refusal| refusal.code).collect::<Vec<_>>()
+    };
+    assert_eq!(with(|_| {}), []);
+    assert_eq!(with(|m| m.memory[0].discarded = true), [Code::RamDiscarded]);
+    let virtio_mem = |m: &mut Description| {
+        m.devices = vec![device("virtio-mem-pci", Presence::FromStart)];
+    };
+    assert_eq!(with(virtio_mem), [Code::RamDiscarded]);
+    assert_eq!(with(|m| m.nics[0].bridge = None), [Code::BridgeMissing]);
+}
+
+#[test]
+fn what_is_shared_needs_no_room_and_names_of_its_own() {
+    let machine = machine("");
+    let place = tempfile::tempdir().unwrap();
+    let shared = place.path().join("web-ram0.ram");
+    std::fs::write(&shared, "").unwrap();
+    let machine = Description {
+        memory: vec![Backend { path: Some(shared.clone()), ..machine.memory[0].clone() }],
+        ..machine
+    };
+    let places = Places {
+        runtime: place.path().to_owned(),
+        ram: "/dev/shm".into(),
+        huge_ram: "/huge".into(),
+    };
+    let plan = Plan::for_successor(&machine, &places, &Default::default());
+    assert_eq!(plan.directory, place.path().join("machines/web~2"), "the file's name is taken");
+    assert_eq!(plan.ram[0].path, place.path().join("web~2-ram0.ram"));
+    assert_eq!(plan.ram[0].shared, Some(shared));
+    let host = DestinationFacts {
+        version: Some(Ok(machine.version)),
+        machine_types: ["pc-i440fx-7.2".to_owned()].into(),
+        kvm: true,
+        free: [(place.path().to_owned(), Some(Bytes::ZERO))].into(),
+        ..DestinationFacts::default()
+    };
+    assert_eq!(refusals_at_destination(&machine, &plan, &host), []);
+}
+
+#[test]
 fn reasons_in_the_command_line() {
     for (line, code) in [
         ("-netdev tap,id=net0,fd=21", Code::PassedDescriptor),
@@ -120,14 +168,18 @@ fn reasons_of_the_host() {
     assert_eq!(found[1].code, Code::Permission);
 }
 
-fn at_destination(change: impl FnOnce(&mut DestinationFacts)) -> Vec<Code> {
-    let mut machine = machine("-netdev tap,id=net0,ifname=tap0");
-    machine.nics.push(crate::qemu::describe::Nic {
+fn nic() -> crate::qemu::describe::Nic {
+    crate::qemu::describe::Nic {
         netdev: "net0".to_owned(),
         tap: Some("tap0".to_owned()),
         mac: None,
         bridge: Some("br0".to_owned()),
-    });
+    }
+}
+
+fn at_destination(change: impl FnOnce(&mut DestinationFacts)) -> Vec<Code> {
+    let mut machine = machine("-netdev tap,id=net0,ifname=tap0");
+    machine.nics.push(nic());
     let places =
         Places { runtime: "/run/p".into(), ram: "/dev/shm".into(), huge_ram: "/huge".into() };
     let plan = Plan::for_destination(&machine, &places, &Default::default());

@@ -25,6 +25,7 @@ impl Spec {
                 path: places.ram_file(&self.name, &region, self.hugepages),
                 region,
                 size,
+                shared: None,
             })
             .collect();
         let taps = self.taps();
