@@ -80,7 +80,7 @@ impl Paged {
         let attach = || {
             // First, so that there is no moment in which it is missing and nobody could know.
             record.write(missing)?;
-            Ok(Pager::attach(pid, ram, missing).inspect_err(|_| drop(record.remove()))?)
+            Pager::attach(pid, ram, missing).inspect_err(|_| drop(record.remove()))
         };
         let pager = told(machine, "page on demand", attach())?;
         Ok(Self { machine: machine.to_owned(), pager, record: Some(record) })

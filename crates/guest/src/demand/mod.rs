@@ -61,6 +61,7 @@
 //! zeros. Where one has put a page in by that, [`DemandError::Occupied`] tells.
 
 mod attach;
+mod available;
 mod contract;
 mod error;
 mod filling;
@@ -72,6 +73,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use available::{Unavailable, available};
 pub use contract::{Demand, Paged};
 pub use error::DemandError;
 pub use pager::{Fault, Pager};

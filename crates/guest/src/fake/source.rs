@@ -18,6 +18,12 @@ impl Fake {
     pub fn source(&self) -> FakeSource {
         FakeSource { machine: self.clone(), state_out: None }
     }
+
+    /// A hold on what is left of a machine that was given up before.
+    #[must_use]
+    pub fn remains(&self) -> Box<dyn Surrendered> {
+        Box::new(FakeSurrendered { machine: self.clone() })
+    }
 }
 
 /// A [`Fake`] at the source.
@@ -128,7 +134,7 @@ impl SourceMachine for FakeSource {
         state.calls.push(Call::Surrender);
         state.status = Status::Surrendered;
         drop(state);
-        Box::new(FakeSurrendered { machine: self.machine.clone() })
+        self.machine.remains()
     }
 }
 

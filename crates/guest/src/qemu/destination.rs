@@ -68,6 +68,9 @@ fn record(plan: &Plan) -> Record {
 /// Why the paging on demand of a machine could not be taken over.
 #[derive(Debug, Error)]
 pub enum TakeOverError {
+    /// The machine is no more.
+    #[error("its process has ended")]
+    Gone,
     /// What was made for the machine could not be read, or its RAM not be opened.
     #[error("what the machine has on this host cannot be opened: {0}")]
     File(#[from] io::Error),
@@ -171,8 +174,9 @@ impl Destination {
         Ok(resumed.map_or(ran, |event| event.at))
     }
 
-    /// Takes over the paging on demand of the machine with this monitor and process, if its paging
-    /// was begun and not finished by a daemon that was killed; `None`: it depends on nobody.
+    /// Takes over the paging on demand of the machine with this monitor and process (none: it has
+    /// ended), if that was begun and not finished by a daemon that was killed; `None`: it depends
+    /// on nobody.
     ///
     /// QEMU itself is not asked, since it may be waiting for a page.
     ///
@@ -180,7 +184,7 @@ impl Destination {
     /// Pages of it are missing, and its process is gone or does not wait for them.
     pub fn take_over(
         monitor: &Path,
-        process: &Process,
+        process: Option<&Process>,
     ) -> Result<Option<Arc<dyn Demand>>, TakeOverError> {
         // Nothing was made here for a machine that something else started.
         let Some(plan) = Belongings::recorded(monitor) else { return Ok(None) };
@@ -188,6 +192,7 @@ impl Destination {
         if !record.exists() {
             return Ok(None);
         }
+        let process = process.ok_or(TakeOverError::Gone)?;
         let open = |file: &RamFile| File::options().read(true).write(true).open(&file.path);
         let files = plan.ram.iter().map(open).collect::<Result<_, _>>()?;
         let ram = Ram::open(plan.layout()?, files)?;

@@ -1,9 +1,13 @@
 use std::fs;
+use std::path::Path;
 
 use punctual_units::Bytes;
-use rustix::fs::StatFs;
+use rustix::fs::{StatFs, statfs};
 
 use super::region::HUGETLBFS;
+
+/// `f_type` of tmpfs in `statfs(2)` (`TMPFS_MAGIC` in `linux/magic.h`).
+const TMPFS: i64 = 0x0102_1994;
 
 /// What a filesystem has free for RAM; `None` where it has no limit of its own, as a tmpfs that
 /// was mounted with `size=0`.
@@ -25,4 +29,9 @@ fn free_huge_pages(size: Bytes) -> Bytes {
     };
     let pages = number("free_hugepages").saturating_sub(number("resv_hugepages"));
     Bytes::new(pages * size.get())
+}
+
+/// Whether files of a directory are memory that is shared by mapping it: on tmpfs or hugetlbfs.
+pub(crate) fn is_memory(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|system| matches!(system.f_type, TMPFS | HUGETLBFS))
 }

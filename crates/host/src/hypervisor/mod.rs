@@ -4,8 +4,10 @@ mod qemu;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
+use punctual_guest::demand::Demand;
+use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
 use punctual_units::Bytes;
 use punctual_wire::{Offer, Refusal};
 
@@ -112,6 +114,23 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// It could not be started; nothing is left of it.
     fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError>;
+
+    /// Takes over the paging on demand of a machine that runs here, or is to, while pages of it are
+    /// elsewhere, where a daemon that was killed has left it; `None`: it depends on nobody.
+    ///
+    /// It does not ask the machine, which may be waiting for a page. Nobody else may hold its
+    /// paging.
+    ///
+    /// # Errors
+    /// Pages of it are missing, and it is gone or does not wait for them.
+    fn depends(&self, name: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem>;
+
+    /// A hold on what is left of a machine that was committed away and whose pages are still to be
+    /// served, where a daemon that was killed has left it. It cannot run the machine.
+    ///
+    /// # Errors
+    /// Its memory is gone, or it runs.
+    fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem>;
 
     /// Makes a machine run that an attempt left paused, in whatever state: one that was to leave,
     /// or one that has arrived. One that runs is left alone.

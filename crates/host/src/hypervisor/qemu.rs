@@ -1,11 +1,12 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use punctual_guest::MachineError;
+use punctual_guest::demand::{self, Demand};
 use punctual_guest::qemu::describe::Program;
 use punctual_guest::qemu::movable::{
     self, DestinationFacts, HostFacts, refusals, refusals_at_destination,
@@ -13,6 +14,7 @@ use punctual_guest::qemu::movable::{
 use punctual_guest::qemu::{
     self, Description, Destination, Machine, Places, Plan, Process, Source, Spec,
 };
+use punctual_guest::{MachineError, SourceMachine, Surrendered};
 use punctual_units::Bytes;
 use punctual_wire::{Offer, Refusal};
 use serde::{Deserialize, Serialize};
@@ -175,8 +177,10 @@ impl Hypervisor for QemuHypervisor {
         })?;
         let facts = DestinationFacts::here(&description, &plan);
         let refusals = refusals_at_destination(&description, &plan, &facts);
+        let mut refusals: Vec<Refusal> = refusals.iter().map(for_the_wire).collect();
+        refusals.extend(offer.post_copy.then(|| no_post_copy(&plan)).flatten());
         if !refusals.is_empty() {
-            return Err(refusals.iter().map(for_the_wire).collect());
+            return Err(refusals);
         }
         let binary = plan.binary.display().to_string();
         Ok(std::iter::once(binary).chain(plan.arguments).collect())
@@ -199,6 +203,28 @@ impl Hypervisor for QemuHypervisor {
             ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
         };
         Ok(Arrival { handle: found.into(), machine: Box::new(destination) })
+    }
+
+    fn depends(&self, name: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
+        let found = found(handle).ok_or_else(unreadable)?;
+        // In this order: what is held cannot become another process of the same number.
+        let process = Process::open(found.pid).ok().filter(|_| found.lives());
+        Destination::take_over(&found.monitor, process.as_ref()).map_err(|error| {
+            let what = format!("machine `{name}`: its missing pages cannot be fetched: {error}");
+            Problem::failed(what, "if it cannot be mended, stop the machine: it cannot go on")
+        })
+    }
+
+    fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
+        let machine = attached(handle)?;
+        if machine.description().state == "running" {
+            let what = format!("machine `{name}` was moved away and runs here all the same");
+            return Err(Problem::failed(what, "stop it (QMP: stop) before anything else"));
+        }
+        let ram = machine.open_ram().map_err(|error| {
+            Problem::failed(format!("what is left of machine `{name}`: {error}"), "")
+        })?;
+        Ok(Box::new(machine.into_source(Arc::new(ram))).surrender())
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
@@ -320,6 +346,17 @@ fn for_the_wire(refusal: &movable::Refusal) -> Refusal {
         reason: refusal.text.clone(),
         remedy: refusal.remedy.clone(),
     }
+}
+
+/// Why a machine of this plan could not run here while pages of it are elsewhere.
+fn no_post_copy(plan: &Plan) -> Option<Refusal> {
+    let places: BTreeSet<&Path> = plan.ram.iter().filter_map(|file| file.path.parent()).collect();
+    let why = places.into_iter().find_map(|place| demand::available(place).err())?;
+    Some(Refusal {
+        code: "post-copy-unavailable".to_owned(),
+        reason: format!("this host cannot have a machine wait for pages that are elsewhere: {why}"),
+        remedy: format!("{}; or migrate with --no-post-copy", why.remedy()),
+    })
 }
 
 fn refusal(code: &str, problem: &Problem) -> Refusal {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use punctual_guest::demand::Demand;
 use punctual_guest::fake::{Fake, Status};
-use punctual_guest::{DestinationMachine, MachineError, SourceMachine};
+use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
 use punctual_units::{Bytes, MemoryLayout, Region};
 use punctual_wire::{Offer, Refusal};
 use serde_json::json;
@@ -102,6 +103,15 @@ impl Hypervisor for Arc<Fakes> {
         let machine = Fake::waiting(name, offer.layout.clone()).unwrap();
         self.put(name, &machine);
         Ok(Arrival { machine: Box::new(machine.destination()), handle: json!(name) })
+    }
+
+    fn depends(&self, _: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
+        Ok(self.find(handle).and_then(|machine| machine.depends()))
+    }
+
+    fn remains(&self, _: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
+        let gone = || Problem::failed("nothing of the machine is left", "");
+        Ok(self.find(handle).ok_or_else(gone)?.remains())
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {

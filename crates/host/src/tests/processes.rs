@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use punctual_engine::report::Ending;
+use punctual_guest::demand::Demand;
 use punctual_guest::process::{Process, ProcessDestination, ProcessSource, Setup, Workload};
-use punctual_guest::{MachineError, SourceMachine};
+use punctual_guest::{MachineError, SourceMachine, Surrendered};
 use punctual_wire::{Offer, Refusal};
 use serde_json::json;
 
@@ -84,6 +85,16 @@ impl Hypervisor for Arc<Processes> {
         let process = Process::wait(&self.setup(&offer.machine)).unwrap();
         let handle = self.put(&offer.machine, &process);
         Ok(Arrival { machine: Box::new(ProcessDestination::new(process)), handle })
+    }
+
+    fn depends(&self, _: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
+        let taken = self.get(handle).map(|process| process.depends()).transpose();
+        Ok(taken.map_err(|error| Problem::failed(error, ""))?.flatten())
+    }
+
+    fn remains(&self, _: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
+        let process = self.get(handle).ok_or_else(|| Problem::failed("it has ended", ""))?;
+        Ok(Box::new(ProcessSource::new(process)).surrender())
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
