@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use punctual_units::{BytesPerSecond, Probability, parse};
 
-pub(crate) use bench::{Bench, BenchMigrate, OtherBench};
+pub(crate) use bench::{Bench, BenchBusy, BenchMigrate, OtherBench};
 pub(crate) use bench_predict::BenchPredict;
 pub(crate) use moving::{Limits, Migrate, Plan};
 

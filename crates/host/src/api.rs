@@ -88,6 +88,10 @@ pub enum MachineState {
     Leaving,
     /// It belongs to another host, which has not been heard to run it.
     Departed,
+    /// It runs at another host, which still needs pages of it from here.
+    Serving,
+    /// It runs here, and still lacks pages from the host that it came from.
+    Depending,
     /// It is paused until the daemon is started again and knows from its journal whose it is.
     Undecided,
     /// Its process is there, but does not answer.
@@ -107,6 +111,8 @@ impl fmt::Display for MachineState {
             Self::Traced => "traced",
             Self::Leaving => "leaving",
             Self::Departed => "departed",
+            Self::Serving => "serving",
+            Self::Depending => "depending",
             Self::Undecided => "undecided",
             Self::Silent => "silent",
             Self::Gone => "gone",

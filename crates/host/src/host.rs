@@ -175,6 +175,11 @@ impl Host {
             Standing::Undecided(_) => MachineState::Undecided,
             Standing::Leaving(_) => MachineState::Leaving,
             Standing::Traced => MachineState::Traced,
+            Standing::Serving(_) => MachineState::Serving,
+            Standing::Depending(_) => match self.hypervisor.state(handle) {
+                MachineState::Running => MachineState::Depending,
+                other => other,
+            },
             Standing::Resident => self.hypervisor.state(handle),
         };
         let Identity { pid, memory } = self.hypervisor.identity(handle);
@@ -221,6 +226,13 @@ fn remedy(name: &str, standing: Standing) -> String {
         }
         Standing::Departed(_) => {
             format!("see it there; `punctual stop {name}` removes what is left of it here")
+        }
+        Standing::Serving(_) => format!(
+            "wait until it has them; if the link is lost, mend it, or tell the other address: \
+             `punctual recover {name} --to ADDRESS`"
+        ),
+        Standing::Depending(_) => {
+            "wait until it has them; if the link to that host is lost, mend it".to_owned()
         }
         Standing::Undecided(_) => {
             "mend the disk that holds the journal, and start the daemon again".to_owned()

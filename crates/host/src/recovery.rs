@@ -52,7 +52,10 @@ pub(crate) fn recover(host: &Arc<Host>) {
 
 fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
     match record.standing {
-        Standing::Resident | Standing::Departed(_) => Ok(()),
+        Standing::Resident
+        | Standing::Departed(_)
+        | Standing::Serving(_)
+        | Standing::Depending(_) => Ok(()),
         Standing::Traced => {
             Ok(host.registry.put(Record { standing: Standing::Resident, ..record })?)
         }

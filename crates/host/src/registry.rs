@@ -45,6 +45,11 @@ pub enum Standing {
     /// It went by this migration, and the destination has not been heard to run it. What is left
     /// here cannot run.
     Departed(Id),
+    /// It went by this migration and runs at the destination, which lacks pages of it yet: what is
+    /// left here cannot run, and is kept for them.
+    Serving(Id),
+    /// It came by this migration and runs here, and lacks pages that its source has yet.
+    Depending(Id),
     /// Whose it is by this migration is not known before the journal is read again.
     Undecided(Id),
 }
@@ -53,9 +58,12 @@ impl Standing {
     /// The attempt that it names.
     pub(crate) fn attempt(self) -> Option<Id> {
         match self {
-            Self::Leaving(id) | Self::Arriving(id) | Self::Departed(id) | Self::Undecided(id) => {
-                Some(id)
-            }
+            Self::Leaving(id)
+            | Self::Arriving(id)
+            | Self::Departed(id)
+            | Self::Serving(id)
+            | Self::Depending(id)
+            | Self::Undecided(id) => Some(id),
             Self::Resident | Self::Starting | Self::Ending | Self::Traced => None,
         }
     }
@@ -71,6 +79,8 @@ impl fmt::Display for Standing {
             Self::Leaving(_) => "is not free: another migration is under way",
             Self::Arriving(_) => "is arriving and has not run here yet",
             Self::Departed(_) => "belongs to another host, to which it was moved",
+            Self::Serving(_) => "runs at another host, which still needs pages of it from here",
+            Self::Depending(_) => "runs here, but still lacks pages from the host it came from",
             Self::Undecided(_) => "is paused: it is not known whether its move was committed",
         })
     }

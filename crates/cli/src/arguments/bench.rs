@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use punctual_guest_protocol::Workload;
 use punctual_lab::bench::Contender;
-use punctual_units::Bytes;
+use punctual_units::{Bytes, BytesPerSecond};
 
 use super::{BenchPredict, GuestChoice, LinkRate, link_rate, time};
 
@@ -29,6 +30,9 @@ pub(crate) enum OtherBench {
         #[command(flatten)]
         guest: GuestChoice,
     },
+    /// Guests that write faster than the link, moved as the plan says, beside QEMU's ways of moving
+    /// them; takes an hour and a half
+    Busy(BenchBusy),
     /// Many moves, each beside what was predicted of it; takes some 20 minutes
     Predict(BenchPredict),
     /// What tracing alone costs a guest that writes
@@ -59,6 +63,33 @@ pub(crate) struct BenchMigrate {
     #[arg(long, value_delimiter = ',', default_values_t = [0, 2000, 20000], value_name = "NUMBER,…")]
     pub(crate) writes: Vec<u64>,
     /// Who moves it [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
+    pub(crate) contenders: Vec<Contender>,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchBusy {
+    /// The rates of the hosts' links
+    #[arg(long, value_delimiter = ',', default_values = ["100Mbit", "1Gbit"], value_name = "RATE,…")]
+    pub(crate) rates: Vec<BytesPerSecond>,
+    /// How many pages a second the guest writes, in percent of what the link carries
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 100, 200, 500], value_name = "PERCENT,…")]
+    pub(crate) shares: Vec<u32>,
+    /// Which pages it writes
+    #[arg(long, value_delimiter = ',', default_values = ["hot-cold", "zipf", "sweep"], value_name = "PATTERN,…")]
+    pub(crate) patterns: Vec<Workload>,
+    /// The interruption that each mover is told
+    #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = time)]
+    pub(crate) downtime: Duration,
+    /// A move that takes longer counts as lost
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    pub(crate) within: Duration,
+    /// How often each mover moves each guest
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) repetitions: usize,
+    /// Who moves it [default: Punctual, and QEMU by pre-copy, auto-converge and post-copy]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
     pub(crate) contenders: Vec<Contender>,
     #[command(flatten)]

@@ -11,8 +11,8 @@ use punctual_lab::bench::{
 use punctual_units::Bytes;
 use serde::Serialize;
 
-use super::bench_predict;
 use super::demo::{chosen, newest};
+use super::{bench_busy, bench_predict};
 use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice, OtherBench as Other};
 use crate::failure::Failure;
 use crate::output;
@@ -24,6 +24,7 @@ pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
             pass(global, repetitions, memory, &guest)
         }
         Some(Other::Tracing { repetitions, guest }) => trace(global, repetitions, &guest),
+        Some(Other::Busy(said)) => bench_busy::run(global, said),
         Some(Other::Predict(said)) => bench_predict::run(global, said),
     }
 }
@@ -51,6 +52,7 @@ fn migrate(global: &Global, said: BenchMigrate) -> Result<ExitCode, Failure> {
         qemu: newest(&said.guest)?,
         loads: said.writes.into_iter().map(load).collect(),
         contenders,
+        planned: false,
         repetitions: said.repetitions,
     };
     let (begun, mut done) = (Instant::now(), 0);

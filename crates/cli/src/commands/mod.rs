@@ -2,6 +2,7 @@
 
 mod attach;
 mod bench;
+mod bench_busy;
 mod bench_predict;
 mod cancel;
 mod completions;

@@ -8,6 +8,7 @@
 //!
 //! [`Bench::summary`] puts the medians side by side, as ratios to QEMU's best.
 
+pub mod busy;
 mod contender;
 pub mod memory;
 mod native;
@@ -22,13 +23,14 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use punctual_guest_protocol::Workload;
 use punctual_images::Qemu;
 use punctual_units::BytesPerSecond;
 use serde::{Deserialize, Serialize};
 
 pub use contender::Contender;
 pub use summary::{Figures, Row, Spread, Summary};
-pub use trial::{Trial, TrialError};
+pub use trial::{How, Trial, TrialError};
 
 use crate::scene::Scene;
 use crate::{LabName, LabSpec};
@@ -41,6 +43,13 @@ pub enum Load {
     Idle,
     /// So many single-byte writes a second, spread evenly over 64 MiB.
     Writes(u64),
+    /// Writes to as many pages a second as would take this share of the link's rate, in percent.
+    Share {
+        /// Which pages it writes.
+        pattern: Workload,
+        /// The share, in percent.
+        percent: u32,
+    },
 }
 
 impl fmt::Display for Load {
@@ -48,6 +57,9 @@ impl fmt::Display for Load {
         match self {
             Self::Idle => f.pad("idle"),
             Self::Writes(rate) => f.pad(&format!("{rate} writes/s")),
+            Self::Share { pattern, percent } => {
+                f.pad(&format!("{pattern} {:.1} × link", f64::from(*percent) / 100.0))
+            }
         }
     }
 }
@@ -69,6 +81,9 @@ pub struct BenchSpec {
     pub loads: Vec<Load>,
     /// Who moves it.
     pub contenders: Vec<Contender>,
+    /// Whether Punctual looks before it moves, and goes the way that its plan chooses; else only
+    /// its bare pre-copy is compared.
+    pub planned: bool,
     /// How often.
     pub repetitions: usize,
 }

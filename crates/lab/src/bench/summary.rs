@@ -146,7 +146,9 @@ mod tests {
             total_s: 2.0,
             bytes: Bytes::new(100),
             work_lost_s: 0.0,
+            written_pages: 0,
             reported_downtime_ms: None,
+            how: None,
             lost: lost.then(|| "gone".to_owned()),
         }
     }

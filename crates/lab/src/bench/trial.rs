@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use punctual_engine::report::Ending;
+use punctual_engine::report::{Ending, Mode, Policy, PostCopy, Promise, Report};
 use punctual_guest::qemu::qmp::QmpError;
 use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::MigrateRequest;
-use punctual_units::{Bytes, Probability};
+use punctual_units::{Bytes, BytesPerSecond, PAGE_SIZE, Probability};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::Value;
@@ -43,10 +43,29 @@ pub struct Trial {
     /// How long the undisturbed guest would have worked for what it did not do, in seconds; zero
     /// for a guest that has nothing to do.
     pub work_lost_s: f64,
+    /// How many pages the guest writes, again and again; zero where it was not said.
+    #[serde(default)]
+    pub written_pages: u64,
     /// The downtime that the mover itself reports, in milliseconds.
     pub reported_downtime_ms: Option<f64>,
+    /// How Punctual moved it, and what became of its promise.
+    #[serde(default)]
+    pub how: Option<How>,
     /// Why the guest counts as lost: it did not arrive, restarted, or found a wrong byte in itself.
     pub lost: Option<String>,
+}
+
+/// How Punctual moved a guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct How {
+    /// How it changed hosts.
+    pub mode: Mode,
+    /// How its memory was moved while it ran.
+    pub policy: Policy,
+    /// What became of the promise.
+    pub promise: Option<Promise>,
+    /// What it took until all pages were there, where they followed.
+    pub post_copy: Option<PostCopy>,
 }
 
 /// Why a trial could not be made.
@@ -82,6 +101,7 @@ pub enum TrialError {
 struct Moved {
     ended: Instant,
     downtime: Option<Duration>,
+    how: Option<How>,
     lost: Option<String>,
 }
 
@@ -125,20 +145,37 @@ pub(super) fn make(
         total_s: moved.ended.duration_since(begun).as_secs_f64(),
         bytes,
         work_lost_s: guest.beacon.arrivals(work).map_or(0.0, |lost| lost.time.as_secs_f64()),
+        written_pages: options(spec, load).set / PAGE_SIZE.get(),
         reported_downtime_ms: moved.downtime.map(milliseconds),
+        how: moved.how,
         lost,
     };
     clear(scene, &guest, waiting)?;
     Ok(trial)
 }
 
-fn guest_spec(scene: &Scene, spec: &BenchSpec, load: Load) -> Result<GuestSpec, TrialError> {
+/// The guest's memory on links that are slower than this is small, so that a round takes seconds.
+const FAST: BytesPerSecond = BytesPerSecond::megabits(500);
+/// What is filled, and what is written of it, on fast links and on slow ones.
+const LARGE: (u64, u64) = (200 << 20, 160 << 20);
+const SMALL: (u64, u64) = (64 << 20, 48 << 20);
+
+fn options(spec: &BenchSpec, load: Load) -> Options {
+    let (mut fill, mut set) = (200 << 20, 64 << 20);
     let (workload, rate) = match load {
         Load::Idle => (Workload::Idle, 0),
         Load::Writes(rate) => (Workload::Uniform, rate),
+        Load::Share { pattern, percent } => {
+            let link = spec.rate.unwrap_or(BytesPerSecond::megabits(1000));
+            (fill, set) = if link < FAST { SMALL } else { LARGE };
+            (pattern, link.get() / PAGE_SIZE.get() * u64::from(percent) / 100)
+        }
     };
-    let options = Options { workload, rate, fill: 200 << 20, set: 64 << 20, ..Options::default() };
-    let mut guest = GuestSpec::new("bench", spec.qemu.clone(), options);
+    Options { workload, rate, fill, set, ..Options::default() }
+}
+
+fn guest_spec(scene: &Scene, spec: &BenchSpec, load: Load) -> Result<GuestSpec, TrialError> {
+    let mut guest = GuestSpec::new("bench", spec.qemu.clone(), options(spec, load));
     let socket = monitor(scene.lab().host("a")?, &guest.name);
     let extra = ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())];
     let extra = extra.into_iter().map(Value::String).collect();
@@ -147,12 +184,14 @@ fn guest_spec(scene: &Scene, spec: &BenchSpec, load: Load) -> Result<GuestSpec, 
 }
 
 fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, TrialError> {
-    // Only the move itself is compared.
-    let request = MigrateRequest {
-        look: Some(Duration::ZERO),
-        // QEMU's limit holds what it expects, not what it is sure of; each mover is told the same.
-        confidence: Probability::saturating(0.5),
-        ..MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within)
+    let asked = MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within);
+    let request = if spec.planned {
+        asked
+    } else {
+        // Only the move itself is compared. QEMU's limit holds what it expects, not what it is
+        // sure of; each mover is told the same.
+        let confidence = Probability::saturating(0.5);
+        MigrateRequest { look: Some(Duration::ZERO), confidence, ..asked }
     };
     let migration = scene.migrate("a", &request, |_| ())?;
     let ended = Instant::now();
@@ -162,8 +201,14 @@ fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, 
     Ok(Moved {
         ended,
         downtime: report.and_then(|report| report.measured.downtime),
+        how: report.map(how),
         lost: (!completed).then(reason),
     })
+}
+
+fn how(report: &Report) -> How {
+    let Report { mode, policy, promise, measured, .. } = report;
+    How { mode: *mode, policy: *policy, promise: *promise, post_copy: measured.post_copy }
 }
 
 fn by_qemu(waiting: &Waiting, spec: &BenchSpec) -> Moved {
@@ -172,6 +217,7 @@ fn by_qemu(waiting: &Waiting, spec: &BenchSpec) -> Moved {
     Moved {
         ended,
         downtime: waiting.reported_downtime(),
+        how: None,
         lost: outcome.err().map(|e| e.to_string()),
     }
 }
