@@ -90,10 +90,9 @@ impl Plan {
                 region: backend.id.clone(),
                 path: places.ram_file(name, &backend.id, backend.page_size > PAGE_SIZE),
                 size: backend.size,
-            })
                 shared: None,
+            })
             .collect();
-        let mut taken = taken.clone();
         Self::waiting(machine, places.directory(name), ram, taken)
     }
 
@@ -133,6 +132,7 @@ impl Plan {
         ram: Vec<RamFile>,
         taken: &BTreeSet<String>,
     ) -> Self {
+        let mut taken = taken.clone();
         let mut named = BTreeMap::new();
         let mut taps = Vec::new();
         for nic in &machine.nics {
