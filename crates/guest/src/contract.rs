@@ -3,6 +3,8 @@
 //! A [`Rig`] makes the machines; [`CHECKS`] are run against it one by one, each with a rig of its
 //! own. None of them knows what kind of machine it has, and none of them judges speed.
 
+mod paging;
+
 use std::fmt::Display;
 use std::io::Read;
 use std::sync::Arc;
@@ -75,6 +77,9 @@ pub const CHECKS: &[Check] = &[
     ("a machine moves and has one owner all the time", a_machine_moves),
     ("a failed attempt can be repeated", a_failed_attempt_can_be_repeated),
     ("a discarded destination leaves nothing", a_discarded_destination_leaves_nothing),
+    ("a machine runs while pages follow", paging::runs_while_pages_follow),
+    ("pages that follow are as they were, and come once", paging::pages_come_once),
+    ("a machine discarded while pages are missing leaves nothing", paging::discarded_on_the_way),
 ];
 
 const LOADING: Duration = Duration::from_secs(20);

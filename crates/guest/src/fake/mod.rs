@@ -180,13 +180,10 @@ impl Fake {
     /// # Panics
     /// The machine has no such bytes.
     pub fn guest_writes(&self, page: PageIndex, offset: Bytes, bytes: &[u8]) -> bool {
-        let mut state = self.touched(self.lock(), page, None);
-        let running = state.status == Status::Running;
-        if running {
-            state.registers += 1;
-            self.write(&mut state, page, offset, bytes);
-        }
-        running
+        let Some(mut state) = self.guest_at(page) else { return false };
+        state.registers += 1;
+        self.write(&mut state, page, offset, bytes);
+        true
     }
 
     /// The guest reads a page; only a running one can. If it is missing it waits until the page is
@@ -196,18 +193,26 @@ impl Fake {
     /// The machine has no such page.
     #[must_use]
     pub fn guest_reads(&self, page: PageIndex) -> Option<Vec<u8>> {
-        let state = self.touched(self.lock(), page, None);
-        (state.status == Status::Running).then(|| self.content(page))
+        let _held = self.guest_at(page)?;
+        Some(self.content(page))
     }
 
-    /// A processor of the guest touches a page. Whether it is there; otherwise the fault is raised,
-    /// and this does not wait for the answer.
+    /// A processor of the guest touches a page; only a running one can. Whether it did; if the page
+    /// is missing the fault is raised, and this does not wait for the answer.
     #[must_use]
     pub fn guest_touches(&self, page: PageIndex) -> bool {
         let mut state = self.lock();
-        let there = state.paging.as_mut().is_none_or(|paging| paging.touch(page));
+        let running = state.status == Status::Running;
+        let there = running && state.paging.as_mut().is_none_or(|paging| paging.touch(page));
         self.shared.changed.notify_all();
         there
+    }
+
+    /// The guest, if it runs, as soon as a page is there; `None` if it does not.
+    fn guest_at(&self, page: PageIndex) -> Option<MutexGuard<'_, State>> {
+        let running = |state: &MutexGuard<'_, State>| state.status == Status::Running;
+        let state = Some(self.lock()).filter(running)?;
+        Some(self.touched(state, page, None)).filter(running)
     }
 
     fn content(&self, page: PageIndex) -> Vec<u8> {
