@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use punctual_units::{PAGE_SIZE, PageIndex, PageRange, PageSet, Pages};
+use punctual_units::{PAGE_SIZE, PageIndex, PageRange, PageSet, Pages, Probability};
 use thiserror::Error;
 
 use crate::{DestinationMachine, Ram, SourceMachine};
@@ -73,6 +73,7 @@ pub const CHECKS: &[Check] = &[
     ("tracing that begins anew loses nothing", tracing_begins_anew),
     ("a machine resumes from every state", a_machine_resumes_from_every_state),
     ("a stopped machine changes nothing", a_stopped_machine_changes_nothing),
+    ("a machine that is slowed down runs freely afterwards", a_slow_machine_runs_freely),
     ("dropping a traced machine leaves it running", dropping_leaves_it_running),
     ("a machine moves and has one owner all the time", a_machine_moves),
     ("a failed attempt can be repeated", a_failed_attempt_can_be_repeated),
@@ -325,6 +326,27 @@ fn a_stopped_machine_changes_nothing(rig: &mut dyn Rig) -> Result<(), Breach> {
     done("collect written pages", source.collect_written(&mut written))?;
     ensure(written.is_empty(), "pages are reported as written while it was stopped")?;
     done("resume", source.resume())
+}
+
+fn a_slow_machine_runs_freely(rig: &mut dyn Rig) -> Result<(), Breach> {
+    let mut source = rig.source()?;
+    let half = Probability::saturating(0.5);
+    match source.throttle(half) {
+        Ok(share) => ensure(share >= half, "it is slower than it was asked to be")?,
+        // Where it cannot be done it says so, and nothing has changed.
+        Err(error) => ensure(
+            error.to_string().contains("throttle-unavailable"),
+            &format!("it does not say that it cannot be slowed down: {error}"),
+        )?,
+    }
+    ensure(rig.works(End::Source)?, "it does not run while it is slowed down")?;
+    let mut copy = Copy::aside(&mut *source)?;
+    bring_to_rest(&mut *source, &mut copy)?;
+    copy.ensure_equal()?;
+    done("resume", source.resume())?;
+    ensure(rig.works(End::Source)?, "it does not run after it was slowed down and stopped")?;
+    let free = done("let it run freely", source.throttle(Probability::ONE))?;
+    ensure(free == Probability::ONE, "it does not run freely again")
 }
 
 fn dropping_leaves_it_running(rig: &mut dyn Rig) -> Result<(), Breach> {

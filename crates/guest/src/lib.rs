@@ -5,6 +5,7 @@
 //! - [`Sharing`]: a machine that changes its process and keeps its RAM files;
 //! - [`trace`]: which pages a process writes, seen from outside it;
 //! - [`demand`]: a process runs while pages of its RAM are still elsewhere;
+//! - [`throttle`]: a machine whose processors are slowed down;
 //! - [`process`] and [`fake`]: machines for tests; [`contract`]: what every machine must do;
 //! - [`qemu`]: the machines of unmodified QEMU, found, described, started and handed over by QMP.
 
@@ -16,6 +17,7 @@ pub mod process;
 pub mod qemu;
 mod ram;
 mod sharing;
+pub mod throttle;
 pub mod trace;
 
 pub use machine::{

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use punctual_units::PageSet;
+use punctual_units::{PageSet, Probability};
 use thiserror::Error;
 
 use crate::Ram;
@@ -100,6 +100,18 @@ pub trait SourceMachine: Send {
     /// # Errors
     /// The machine does not answer.
     fn settle(&mut self) -> Result<Settled, MachineError>;
+
+    /// Leaves each processor of the guest this share of the time of one of the host's, or a little
+    /// more where so little cannot be dealt out; returns the share as it is. 1 undoes it, and so
+    /// does everything that ends the attempt: [`SourceMachine::resume`],
+    /// [`SourceMachine::surrender`], dropping the machine. [`SourceMachine::stop`] lifts it, too,
+    /// since a slow guest would be slow to stop. A machine that knows no such thing answers 1.
+    ///
+    /// # Errors
+    /// It cannot be slowed down here; it runs as before.
+    fn throttle(&mut self, _share: Probability) -> Result<Probability, MachineError> {
+        Ok(Probability::ONE)
+    }
 
     /// Makes ready what does not need the guest stopped, so that [`SourceMachine::stop`] is short.
     ///

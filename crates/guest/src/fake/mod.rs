@@ -8,7 +8,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use punctual_units::{Bytes, MemoryLayout, PAGE_SIZE, PageIndex, PageRange, PageSet};
+use punctual_units::{Bytes, MemoryLayout, PAGE_SIZE, PageIndex, PageRange, PageSet, Probability};
 
 use self::demand::Paging;
 use crate::{MachineError, Ram, RamError, Settled};
@@ -24,6 +24,8 @@ pub enum Call {
     CollectWrittenAmong,
     /// [`SourceMachine::settle`](crate::SourceMachine::settle).
     Settle,
+    /// [`SourceMachine::throttle`](crate::SourceMachine::throttle).
+    Throttle,
     /// [`SourceMachine::prepare_stop`](crate::SourceMachine::prepare_stop).
     PrepareStop,
     /// [`SourceMachine::stop`](crate::SourceMachine::stop).
@@ -94,6 +96,8 @@ struct State {
     traced: Option<PageSet>,
     /// What a guest has besides memory: how often it has written.
     registers: u64,
+    /// The share of its time that the guest is left with.
+    share: Probability,
     settled: Settled,
     /// The pages that are elsewhere, from when they are named until the paging is finished.
     paging: Option<Paging>,
@@ -123,6 +127,7 @@ impl Fake {
             status,
             traced: None,
             registers: 0,
+            share: Probability::ONE,
             settled: Settled::NoDirectIo,
             paging: None,
             faults: BTreeMap::new(),
@@ -149,6 +154,12 @@ impl Fake {
     #[must_use]
     pub fn registers(&self) -> u64 {
         self.lock().registers
+    }
+
+    /// The share of its time that the guest is left with: a test that has it write does so by it.
+    #[must_use]
+    pub fn share(&self) -> Probability {
+        self.lock().share
     }
 
     /// Whether somebody traces it.

@@ -2,7 +2,7 @@ use std::io::{PipeWriter, Write, pipe};
 use std::sync::Arc;
 use std::time::Instant;
 
-use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet};
+use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet, Probability};
 
 use super::{Call, Fake, Status};
 use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
@@ -81,6 +81,11 @@ impl SourceMachine for FakeSource {
         Ok(self.machine.called(Call::Settle, "settle")?.settled)
     }
 
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        self.machine.called(Call::Throttle, "throttle")?.share = share;
+        Ok(share)
+    }
+
     fn prepare_stop(&mut self) -> Result<(), MachineError> {
         self.machine.called(Call::PrepareStop, "prepare to stop").map(drop)
     }
@@ -91,7 +96,7 @@ impl SourceMachine for FakeSource {
         if state.status != Status::Running {
             return Err(self.machine.wrong_state("stop", state.status));
         }
-        state.status = Status::Stopped;
+        (state.status, state.share) = (Status::Stopped, Probability::ONE);
         called?;
         let piped = pipe().and_then(|(reader, mut writer)| {
             writer.write_all(&EARLY_STATE)?;
@@ -124,6 +129,7 @@ impl SourceMachine for FakeSource {
             Status::Running | Status::Stopped | Status::Saved => state.status = Status::Running,
             other => return Err(self.machine.wrong_state("resume", other)),
         }
+        state.share = Probability::ONE;
         drop(state);
         self.state_out = None;
         Ok(())
@@ -140,7 +146,8 @@ impl SourceMachine for FakeSource {
 
 impl Drop for FakeSource {
     fn drop(&mut self) {
-        self.machine.lock().traced = None;
+        let mut state = self.machine.lock();
+        (state.traced, state.share) = (None, Probability::ONE);
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use punctual_units::PageSet;
+use punctual_units::{PageSet, Probability};
 
 use super::Process;
 use crate::demand::{Demand, Paged};
+use crate::throttle::{Throttle, other_threads};
 use crate::trace::Tracer;
 use crate::{DestinationMachine, MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
@@ -17,6 +18,7 @@ use crate::{DestinationMachine, MachineError, Ram, Settled, SourceMachine, Stopp
 pub struct ProcessSource {
     process: Arc<Process>,
     tracer: Option<Tracer>,
+    throttle: Option<Throttle>,
     state_out: Option<PipeWriter>,
 }
 
@@ -24,7 +26,7 @@ impl ProcessSource {
     /// The source's hold on a process that runs.
     #[must_use]
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, tracer: None, state_out: None }
+        Self { process, tracer: None, throttle: None, state_out: None }
     }
 }
 
@@ -67,6 +69,13 @@ impl SourceMachine for ProcessSource {
         Ok(Settled::NoDirectIo)
     }
 
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        let pid = self.process.pid().as_raw_pid().unsigned_abs();
+        let threads = || other_threads(pid);
+        let slowed = Throttle::hold(&mut self.throttle, pid, threads, share);
+        slowed.map_err(|cause| self.process.failed("throttle", cause))
+    }
+
     fn prepare_stop(&mut self) -> Result<(), MachineError> {
         Ok(())
     }
@@ -77,6 +86,7 @@ impl SourceMachine for ProcessSource {
         let failed =
             |cause: Box<dyn std::error::Error + Send + Sync>| self.process.failed("stop", cause);
         let (reader, writer) = pipe().map_err(|cause| failed(cause.into()))?;
+        Throttle::lift(&self.throttle);
         self.process.talk().order("stop").map_err(|cause| failed(cause.into()))?;
         self.state_out = Some(writer);
         Ok(Stopped { at: Instant::now(), device_state: Box::new(reader) })
@@ -96,12 +106,13 @@ impl SourceMachine for ProcessSource {
 
     fn resume(&mut self) -> Result<(), MachineError> {
         self.state_out = None;
+        self.throttle = None;
         let told = self.process.talk().order("run");
         told.map_err(|cause| self.process.failed("resume", cause))
     }
 
     fn surrender(self: Box<Self>) -> Box<dyn Surrendered> {
-        Box::new(SurrenderedProcess { process: self.process })
+        Box::new(SurrenderedProcess { process: self.process, _throttle: self.throttle })
     }
 }
 
@@ -109,6 +120,8 @@ impl SourceMachine for ProcessSource {
 #[derive(Debug)]
 struct SurrenderedProcess {
     process: Arc<Process>,
+    /// Ending it takes longer than the handover has time for.
+    _throttle: Option<Throttle>,
 }
 
 impl Surrendered for SurrenderedProcess {

@@ -14,6 +14,7 @@ use super::plan::Plan;
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::source::Source;
+use crate::throttle::ThrottleError;
 use crate::{Ram, RamError};
 
 /// How long QEMU may take to end when it is asked to.
@@ -44,6 +45,14 @@ pub enum AttachError {
         pid: u32,
         /// The cause.
         cause: io::Error,
+    },
+    /// It was left slowed down, and stays so.
+    #[error("process {pid} of the machine, which was left slowed down: {cause}")]
+    Slow {
+        /// The process.
+        pid: u32,
+        /// The cause.
+        cause: ThrottleError,
     },
     /// It could not be started.
     #[error(transparent)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use punctual_units::PageSet;
+use punctual_units::{PageSet, Probability};
+use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
 
@@ -14,6 +15,7 @@ use super::machine::{AttachError, Machine, end};
 use super::migration::{self, Settings};
 use super::qmp::{Event, Mark, Qmp, QmpError};
 use super::settle;
+use crate::throttle::{self, Throttle};
 use crate::trace::Tracer;
 use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
@@ -37,6 +39,7 @@ pub struct Source {
     machine: Machine,
     ram: Arc<Ram>,
     tracer: Option<Tracer>,
+    throttle: Option<Throttle>,
     /// What was set before `prepare_stop`.
     before: Option<Settings>,
     /// Our end of the stream, from `prepare_stop` to `stop`.
@@ -56,7 +59,7 @@ enum SourceError {
 
 impl Source {
     pub(super) fn new(machine: Machine, ram: Arc<Ram>) -> Self {
-        Self { machine, ram, tracer: None, before: None, stream: None }
+        Self { machine, ram, tracer: None, throttle: None, before: None, stream: None }
     }
 
     /// Makes the machine behind a monitor run, in whatever state a handover that was broken off
@@ -69,7 +72,12 @@ impl Source {
         migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
         drop(qmp);
-        Machine::attach(monitor)
+        let machine = Machine::attach(monitor)?;
+        let pid = machine.process.pid();
+        if throttle::undo(pid).map_err(|cause| AttachError::Slow { pid, cause })? {
+            tracing::warn!(pid, "the machine had been left slowed down; it runs freely again");
+        }
+        Ok(machine)
     }
 
     /// The machine.
@@ -108,6 +116,7 @@ impl Source {
 
     fn stop_guest(&mut self) -> Result<Stopped, Box<dyn Error + Send + Sync>> {
         let stream = self.stream.take().ok_or(SourceError::NotPrepared)?;
+        Throttle::lift(&self.throttle);
         let mark = self.qmp().mark();
         self.qmp().execute("migrate", json!({ "uri": format!("fd:{STREAM}") }))?;
         let device_state = Saved::read_from(stream, Arc::clone(&self.machine.qmp), mark)?;
@@ -134,10 +143,12 @@ impl Source {
 
     fn run_on(&mut self) -> Result<(), QmpError> {
         self.stream = None;
+        Throttle::lift(&self.throttle);
         migration::run_on(self.qmp(), &self.machine.description.name)?;
         if let Some(before) = self.before.take() {
             migration::restore(self.qmp(), &before)?;
         }
+        self.throttle = None;
         Ok(())
     }
 }
@@ -182,6 +193,14 @@ impl SourceMachine for Source {
         settle::settle(self.qmp(), &self.machine.description.disks).map_err(self.failed("settle"))
     }
 
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        let pid = self.machine.process.pid();
+        let qmp = &self.machine.qmp;
+        let threads = || processors(qmp).map_err(std::io::Error::other);
+        let slowed = Throttle::hold(&mut self.throttle, pid, threads, share);
+        slowed.map_err(self.failed("throttle"))
+    }
+
     fn prepare_stop(&mut self) -> Result<(), MachineError> {
         let prepared = self.prepare();
         prepared.map_err(self.failed("prepare the stop"))
@@ -204,7 +223,8 @@ impl SourceMachine for Source {
     }
 
     fn surrender(self: Box<Self>) -> Box<dyn Surrendered> {
-        Box::new(Moved { machine: self.machine, ram: self.ram, _tracer: self.tracer })
+        let Self { machine, ram, tracer, throttle, .. } = *self;
+        Box::new(Moved { machine, ram, _tracer: tracer, _throttle: throttle })
     }
 }
 
@@ -214,6 +234,22 @@ struct Moved {
     ram: Arc<Ram>,
     /// Ending it takes a millisecond or two, which the handover does not have.
     _tracer: Option<Tracer>,
+    /// The same.
+    _throttle: Option<Throttle>,
+}
+
+/// The threads that are the guest's processors. With TCG one may be all of them.
+fn processors(qmp: &Qmp) -> Result<Vec<u32>, QmpError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Processor {
+        thread_id: u32,
+    }
+    let processors: Vec<Processor> = qmp.query("query-cpus-fast", json!({}))?;
+    let mut threads: Vec<_> = processors.iter().map(|processor| processor.thread_id).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    Ok(threads)
 }
 
 impl Surrendered for Moved {
