@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that only compute. They may lean on each other and on crates that do no I/O.
-const PURE: [&str; 7] = ["units", "wire", "guest-protocol", "model", "trace", "plan", "protocol"];
+const PURE: [&str; 8] =
+    ["units", "wire", "guest-protocol", "model", "trace", "plan", "protocol", "simulation"];
 
 /// What would give a pure crate a clock, a thread, a socket or a system call.
 const IMPURE: [&str; 9] =
@@ -23,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["units", "wire", "model", "guest", "link"]),
     ("plan", &["units", "wire", "model", "trace", "engine"]),
     ("protocol", &["units", "wire", "model", "engine"]),
+    ("simulation", &["units", "wire", "model", "engine"]),
     (
         "host",
         &["units", "wire", "model", "trace", "snapshot", "guest", "link", "engine", "plan"],
@@ -55,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "guest",
             "engine",
             "plan",
+            "simulation",
             "host",
             "page",
             "lab",

@@ -6,6 +6,7 @@
 //! - [`Report`]: what a move promised and what it took;
 //! - [`Progress`], [`Observer`]: what is known while it goes on;
 //! - [`Journal`], [`Entry`]: what must survive the end of a daemon;
+//! - [`post_copy`]: pages that follow a machine that was handed over without them;
 //! - [`times`]: times as they stand in JSON.
 
 mod course;
@@ -13,14 +14,13 @@ pub mod destination;
 mod driver;
 pub mod journal;
 mod meter;
+pub mod post_copy;
 mod probe;
 pub mod progress;
 mod remainder;
 pub mod report;
 mod request;
 pub mod rule;
-#[cfg(test)]
-mod simulation;
 pub mod source;
 pub mod times;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use punctual_model::Policy;
 use punctual_units::BytesPerSecond;
 
-use super::guest::{Guest, Packed, Page, Workload};
-use super::world::Setting;
 use super::{CALM, by, ms, run};
-use crate::report::{Ending, Promise, Report};
+use crate::guest::{Guest, Packed, Page, Workload};
+use crate::setting::Setting;
+use punctual_engine::report::{Ending, Promise, Report};
 
 /// A page costs 4 KiB the first time, and again only what was written of it.
 const WRITTEN_IN_PART: Page = Page { first: 4104, again: 300 };

@@ -1,49 +1,22 @@
-//! A fault at every message and every effect of a move.
+//! One fault at every message and every effect of a move.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
+use punctual_model::Policy;
 
-use super::guest::{Guest, Workload};
-use super::world::World;
-use super::{CALM, by, ms, setting};
-use crate::report::Policy;
-
-/// Where something can go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Point {
-    /// A message or pages arrive.
-    Message,
-    /// Something is to be done.
-    Effect,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FaultKind {
-    LinkLost,
-    /// Nothing arrives any more, but the connection stands.
-    LinkStalls,
-    Cancelled,
-    SourceCrash,
-    DestinationCrash,
-    EffectFails,
-}
-
-/// One fault of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// At which of the points that the move passes.
-    pub(super) at: u32,
-    pub(super) kind: FaultKind,
-}
+use super::{CALM, by, ms, run, setting};
+use crate::fault::{Fault, FaultKind, Side, Way, When};
+use crate::guest::{Guest, Workload};
+use crate::setting::Setting;
+use crate::world::{RESTART, World};
 
 const KINDS: [FaultKind; 6] = [
-    FaultKind::LinkLost,
-    FaultKind::LinkStalls,
+    FaultKind::Reset,
+    FaultKind::Cut { way: Way::Both, lasts: Duration::from_secs(12) },
     FaultKind::Cancelled,
-    FaultKind::SourceCrash,
-    FaultKind::DestinationCrash,
+    FaultKind::Crash { side: Side::Source, down: RESTART },
+    FaultKind::Crash { side: Side::Destination, down: RESTART },
     FaultKind::EffectFails,
 ];
 
@@ -58,11 +31,10 @@ fn a_fault_at_every_message_and_every_effect_leaves_one_owner_with_all_content()
         for seed in 1..=3 {
             let mut setting = by(policy, SMALL);
             (setting.seed, setting.verify) = (seed, seed == 2);
-            let points = World::new(setting.clone()).run().points;
+            let points = run(setting.clone()).points;
             for at in 0..points {
-                setting.fault = Some(Fault { at, kind });
-                let outcome = World::new(setting.clone()).run();
-                outcome.check();
+                setting.faults = vec![Fault { when: When::Point(at), kind }];
+                let outcome = run(setting.clone());
                 ended[usize::from(outcome.committed)] += 1;
             }
         }
@@ -100,13 +72,29 @@ proptest! {
         setting.latency = Duration::from_micros(latency);
         setting.within = Duration::from_secs(3);
         setting.downtime = ms(80);
-        setting.fault = Some(Fault { at, kind });
-        World::new(setting).run().check();
+        setting.faults = vec![Fault { when: When::Point(at), kind }];
+        run(setting);
     }
 }
 
 #[test]
 fn points_are_passed_the_same_way_each_time() {
-    let points = || World::new(setting(CALM)).run().points;
+    let points = || run(setting(CALM)).points;
     assert_eq!(points(), points());
+}
+
+#[test]
+fn a_second_move_that_trusts_the_marks_of_the_first_is_found_out() {
+    let setting = setting(CALM);
+    let cancelled = Fault { when: When::Point(60), kind: FaultKind::Cancelled };
+    let first = run(Setting { faults: vec![cancelled], ..setting.clone() });
+    assert!(!first.committed);
+    for keeps_marks in [false, true] {
+        let mut guest = first.guest.clone();
+        guest.begin_anew();
+        guest.keeps_marks = keeps_marks;
+        let second = World::with(setting.clone(), guest).run();
+        let lost = second.wrong.iter().any(|what| what.contains("old"));
+        assert_eq!((lost, second.committed), (keeps_marks, true), "{:?}", second.wrong);
+    }
 }

@@ -1,20 +1,19 @@
-//! Whole moves in memory, under a virtual clock, with the very same two state machines that the
-//! drivers use, and with a fault at every message and every effect.
+//! Moves that go well, moves by each policy, and moves with one fault at each of their points.
 
-mod destination_host;
 mod faults;
-mod guest;
 mod policies;
 mod promises;
-mod source_host;
-mod world;
+mod seeds;
 
 use std::time::Duration;
 
-use guest::{Packed, Page, Workload};
-use world::{Outcome, Setting, World};
+use punctual_engine::report::{Ending, Promise};
+use punctual_model::{Mode, OnMiss, Policy};
 
-use crate::report::{Ending, Policy, Promise};
+use crate::guest::{Packed, Page, Workload};
+use crate::outcome::Outcome;
+use crate::setting::Setting;
+use crate::world::{EFFECT, World};
 
 const CALM: Workload = Workload {
     pages: 2000,
@@ -40,17 +39,21 @@ fn setting(workload: Workload) -> Setting {
         workload,
         bandwidth: punctual_units::BytesPerSecond::megabits(1000),
         latency: Duration::from_micros(200),
+        jitter: Duration::ZERO,
         downtime: ms(30),
         within: Duration::from_secs(20),
         verify: false,
         bandwidth_asked: None,
         seed: 7,
+        mode: Mode::PreCopy,
+        on_miss: OnMiss::Cancel,
         policy: Policy::PreCopy,
         strategy: Policy::PreCopy.strategy(),
         force: false,
         heat: None,
-        scan: world::EFFECT,
-        fault: None,
+        scan: EFFECT,
+        tick: ms(5),
+        faults: vec![],
     }
 }
 
@@ -60,8 +63,9 @@ fn by(policy: Policy, workload: Workload) -> Setting {
 
 /// Runs to the end, and checks what must be true of every move.
 fn run(setting: Setting) -> Outcome {
+    let faults = setting.faults.clone();
     let outcome = World::new(setting).run();
-    outcome.check();
+    assert_eq!(outcome.wrong, Vec::<String>::new(), "{faults:?}, {:?}", outcome.report);
     outcome
 }
 

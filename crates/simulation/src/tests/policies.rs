@@ -6,10 +6,12 @@ use std::time::Duration;
 use punctual_model::{Policy, Rounds};
 use punctual_units::BytesPerSecond;
 
-use super::guest::{Guest, Workload};
-use super::world::{Outcome, Setting, World};
 use super::{CALM, by, ms, run, setting};
-use crate::report::{Ending, Promise};
+use crate::guest::{Guest, Workload};
+use crate::outcome::Outcome;
+use crate::setting::Setting;
+use crate::world::World;
+use punctual_engine::report::{Ending, Promise};
 
 /// A few hot pages among many cold ones, in the lowest addresses: the worst place for a round in
 /// the order of addresses.
