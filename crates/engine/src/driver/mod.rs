@@ -51,7 +51,7 @@ impl From<Link> for Connection {
 }
 
 /// An error and all its causes, for a reason that is shown to people.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
