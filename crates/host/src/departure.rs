@@ -72,7 +72,7 @@ impl Host {
             to: request.to.clone(),
             engine: Engine::default(),
             mode: request.mode.unwrap_or_default(),
-            policy: Decision::blind(request.policy).policy,
+            policy: Decision::blind(request).policy,
             promised: Promised { downtime: request.downtime, total: request.within },
             predicted: None,
             measured: Measured::default(),
@@ -172,7 +172,7 @@ impl Leaving {
 
     fn request(&self, before: &mut Before, round_trip: Duration) -> Request {
         let (fixed, fixed_spread) = self.host.experience().fixed(self.request.confidence);
-        let Decision { policy, .. } = before.decision;
+        let Decision { mode, policy, .. } = before.decision;
         Request {
             within: self.request.within,
             fixed,
@@ -182,7 +182,7 @@ impl Leaving {
             heat: before.heat.take(),
             predicted: before.decision.predicted(),
             force: self.request.force,
-            mode: self.request.mode.unwrap_or_default(),
+            mode,
             on_miss: self.request.on_miss,
             ..Request::new(self.request.to.clone(), policy)
         }

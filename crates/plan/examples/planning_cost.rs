@@ -55,13 +55,8 @@ fn measure(text: &str, workload: &Synthetic) {
     let trace = workload.trace();
     let facts = Facts::assumed(BytesPerSecond::megabits(1000));
     let within = if workload.memory.get() > 8 << 30 { 1800 } else { 120 };
-    let ask = Ask {
-        to: "b".to_owned(),
-        downtime: Duration::from_millis(100),
-        within: Duration::from_secs(within),
-        confidence: Probability::saturating(0.99),
-        bandwidth: None,
-    };
+    let (downtime, within) = (Duration::from_millis(100), Duration::from_secs(within));
+    let ask = Ask::new("b", downtime, within, Probability::saturating(0.99));
     println!("{text}, at {}", facts.bandwidth);
     for most in [Pages::new(1 << 18), Pages::new(1 << 15)] {
         let begin = Instant::now();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use punctual_engine::FixedCost;
 use punctual_engine::times::{in_milliseconds, in_seconds, in_seconds_if_any};
-use punctual_model::Calibration;
+use punctual_model::{Calibration, Mode};
 use punctual_units::{BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,35 @@ pub struct Ask {
     /// The most bandwidth it may use; `None` for all that the link carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<BytesPerSecond>,
+    /// The only mode that comes into question; `None` leaves it to the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Whether the machine may run there while pages of it are still here.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub post_copy: bool,
+}
+
+impl Ask {
+    /// A move to host `to` within these limits, in any mode, over all that the link carries.
+    #[must_use]
+    pub fn new(
+        to: impl Into<HostName>,
+        downtime: Duration,
+        within: Duration,
+        confidence: Probability,
+    ) -> Self {
+        let to = to.into();
+        Self { to, downtime, within, confidence, bandwidth: None, mode: None, post_copy: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 /// Times in JSON as a list of seconds.

@@ -21,6 +21,6 @@ pub mod vhpc09;
 
 pub use facts::{Ask, Facts};
 pub use plan::{
-    AtMost, Basis, Choice, Forecast, Instructions, Plan, PlanError, Reachable, Simulated, Way,
-    plan, plan_with,
+    AtMost, Basis, Choice, Exposure, Forecast, Instructions, Plan, PlanError, Reachable, Simulated,
+    Way, plan, plan_with,
 };

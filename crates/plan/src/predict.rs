@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use punctual_engine::report::{Ending, Promise};
 use punctual_engine::{Report, Request};
-use punctual_model::Policy;
+use punctual_model::{Policy, Strategy};
 use punctual_units::BytesPerSecond;
 
 pub use fixed::expected;
-pub(crate) use samples::{Sample, Samples};
+pub(crate) use samples::{Missing, Sample, Samples};
 
 use crate::replay::{Playback, Replay};
 use crate::simulate::{Costs, Link, Terms, simulate};
@@ -28,7 +28,7 @@ use crate::{Ask, Facts, Forecast, Way};
 /// If none of so many simulated moves keeps what was asked, no more are simulated.
 const TELLING: usize = 2;
 /// How much of what was watched before a move goes into it.
-const WATCHED: Duration = Duration::from_secs(60);
+pub(crate) const WATCHED: Duration = Duration::from_secs(60);
 
 /// Who carries out independent jobs. The caller may have threads, this crate has none.
 pub trait Workers {
@@ -63,7 +63,11 @@ impl Prospect<'_> {
     /// Cost: that of so many [`simulate`]d moves.
     #[must_use]
     pub fn forecast(&self, policy: Policy, samples: usize, workers: &dyn Workers) -> Forecast {
-        self.samples(policy, samples, false, workers).forecast(way(policy), self.facts, self.ask)
+        self.samples(policy, samples, false, workers).forecast(
+            Way::by(policy),
+            self.facts,
+            self.ask,
+        )
     }
 
     /// The samples themselves. With `force` the machine is moved in any case, at the best moment.
@@ -74,12 +78,23 @@ impl Prospect<'_> {
         force: bool,
         workers: &dyn Workers,
     ) -> Samples {
+        self.each(samples, workers, &|number| {
+            Sample::of(self.simulate(policy, number, samples, force))
+        })
+    }
+
+    /// The samples that `make` makes of each number.
+    pub(crate) fn each(
+        &self,
+        samples: usize,
+        workers: &dyn Workers,
+        make: &(dyn Fn(usize) -> Sample + Sync),
+    ) -> Samples {
         let slots: Vec<OnceLock<Sample>> = (0..samples).map(|_| OnceLock::new()).collect();
         let each = |from: usize, jobs: usize| {
             workers.each(jobs, &|job| {
-                let report = self.simulate(policy, from + job, samples, force);
                 // A number that comes twice gives the same sample.
-                let _ = slots[from + job].set(Sample::of(report));
+                let _ = slots[from + job].set(make(from + job));
             });
         };
         // Moves that come to nothing take the longest to simulate: where the first do, so will more.
@@ -94,6 +109,18 @@ impl Prospect<'_> {
     /// Simulates the move that begins at the moment with this number, of so many.
     #[must_use]
     pub fn simulate(&self, policy: Policy, number: usize, of: usize, force: bool) -> Report {
+        self.simulate_by(policy, policy.strategy(), number, of, force)
+    }
+
+    /// The same by a strategy that is the policy's but for a part.
+    pub(crate) fn simulate_by(
+        &self,
+        policy: Policy,
+        strategy: Strategy,
+        number: usize,
+        of: usize,
+        force: bool,
+    ) -> Report {
         let draw = Draw { number: number as u64 };
         let start = self.replay.duration().mul_f64((number as f64 + draw.unit(0)) / of as f64);
         let link = Link::new(draw.rate(self.facts), self.facts.round_trip);
@@ -102,8 +129,7 @@ impl Prospect<'_> {
         let costs = Costs::from_history(fixed, preparing, &link);
         let terms = Terms { downtime: self.ask.downtime, bandwidth: self.ask.bandwidth };
         let mut writes = Playback::new(self.replay, start, self.facts.writing, number as u64);
-        let mut request = self.request(policy);
-        request.force = force;
+        let mut request = Request { strategy, force, ..self.request(policy) };
         request.heat = Some(self.replay.heat(start, WATCHED));
         simulate(self.replay.subject(), &mut writes, &link, &costs, terms, request)
     }
@@ -125,16 +151,6 @@ impl Prospect<'_> {
     pub(crate) fn rate(&self) -> BytesPerSecond {
         let link = self.facts.bandwidth;
         self.ask.bandwidth.map_or(link, |asked| asked.min(link))
-    }
-}
-
-/// The way that a policy is.
-pub(crate) fn way(policy: Policy) -> Way {
-    match policy {
-        Policy::PreCopy => Way::PreCopy,
-        Policy::Ordered => Way::Ordered,
-        Policy::HeldBack => Way::HeldBack,
-        Policy::Continuous => Way::Continuous,
     }
 }
 
@@ -164,8 +180,13 @@ impl Draw {
 }
 
 impl Sample {
-    fn of(report: Report) -> Self {
-        let completed = report.outcome == Ending::Completed;
+    /// Whether the machine of a simulated move came to run there.
+    pub(crate) fn came_to_its_end(report: &Report) -> bool {
+        report.outcome == Ending::Completed
+    }
+
+    pub(crate) fn of(report: Report) -> Self {
+        let completed = Self::came_to_its_end(&report);
         Self {
             kept: report.promise == Some(Promise::Kept),
             times: report
@@ -173,6 +194,7 @@ impl Sample {
                 .downtime
                 .filter(|_| completed)
                 .map(|downtime| (downtime.as_secs_f64(), report.measured.total.as_secs_f64())),
+            missing: None,
             wire_bytes: report.measured.wire_bytes,
             reason: report.reason,
         }

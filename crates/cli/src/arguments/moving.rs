@@ -8,6 +8,7 @@ use punctual_engine::report::{Mode, OnMiss, Policy};
 use punctual_units::{BytesPerSecond, Probability, parse};
 
 use super::time;
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
@@ -63,6 +64,12 @@ pub(crate) struct Plan {
     pub(crate) to: String,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    /// How the machine is to change hosts: auto, pre-copy, post-copy, hybrid, stop-and-copy or restart
+    #[arg(long, default_value = "auto", value_name = "NAME", value_parser = mode)]
+    pub(crate) mode: ModeChoice,
+    /// Leave out the ways in which it runs there while pages of it are still here
+    #[arg(long)]
+    pub(crate) no_post_copy: bool,
     /// How long the machine is traced [default: 2s, or a trace of the last ten minutes]
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub(crate) look: Option<Duration>,
@@ -98,6 +105,19 @@ fn look(text: &str) -> Result<Duration, String> {
 /// A mode, or the plan's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ModeChoice(pub(crate) Option<Mode>);
+
+impl ModeChoice {
+    /// Sees whether the mode may be had at all.
+    pub(crate) fn check(self, no_post_copy: bool) -> Result<(), Failure> {
+        match self.0.filter(|mode| no_post_copy && mode.may_depend()) {
+            None => Ok(()),
+            Some(mode) => Err(Failure::usage(
+                format!("--mode {mode} and --no-post-copy exclude each other"),
+                "leave one of them away",
+            )),
+        }
+    }
+}
 
 fn mode(text: &str) -> Result<ModeChoice, String> {
     if text == "auto" {

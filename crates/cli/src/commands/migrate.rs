@@ -64,6 +64,7 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
 
 /// What is meant: the machine, the host and the limits may stand in a plan.
 fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
+    said.mode.check(said.no_post_copy)?;
     let plan = said.plan.as_deref().map(plan::read).transpose()?;
     let planned = plan.as_ref().map(|plan| (&plan.machine, &plan.ask.to));
     let said_or = |said: &Option<String>, planned: Option<&String>| {

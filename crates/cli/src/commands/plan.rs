@@ -17,8 +17,9 @@ use crate::output::{self, seconds};
 use crate::{daemon, plan_output};
 
 pub(super) async fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
-    let Said { subject, to, limits, look, output } = said;
-    let ask = ask(to, &limits);
+    let Said { subject, to, limits, mode, no_post_copy, look, output } = said;
+    mode.check(no_post_copy)?;
+    let ask = Ask { mode: mode.0, post_copy: !no_post_copy, ..ask(to, &limits) };
     let plan = match file(&subject) {
         Some(path) => of_trace(global, path, &ask).await?,
         None => of_machine(global, subject, ask, look).await?,
@@ -53,7 +54,7 @@ pub(super) fn read(path: &Path) -> Result<Plan, Failure> {
 
 fn ask(to: String, limits: &Limits) -> Ask {
     let Limits { downtime, within, bandwidth, confidence } = *limits;
-    Ask { to, downtime, within, confidence, bandwidth }
+    Ask { bandwidth, ..Ask::new(to, downtime, within, confidence) }
 }
 
 /// A machine's name has no `/`, so that what has one is a file; so is what is there as one.
@@ -174,13 +175,9 @@ mod tests {
     #[test]
     fn without_a_daemon_the_bandwidth_must_be_said() {
         let why = Failure::failed("no daemon runs", "");
-        let mut ask = Ask {
-            to: "b".to_owned(),
-            downtime: Duration::from_millis(50),
-            within: Duration::from_secs(60),
-            confidence: punctual_units::Probability::saturating(0.99),
-            bandwidth: None,
-        };
+        let (downtime, within) = (Duration::from_millis(50), Duration::from_secs(60));
+        let confidence = punctual_units::Probability::saturating(0.99);
+        let mut ask = Ask::new("b", downtime, within, confidence);
         let refused = assumed(&ask, &why).unwrap_err();
         assert_eq!(refused.exit, Exit::Refused);
         assert!(refused.to_string().contains("--bandwidth"), "{refused}");

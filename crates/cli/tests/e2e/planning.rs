@@ -44,7 +44,7 @@ fn a_move_is_planned_refused_and_carried_out_as_planned() {
     }
     let plan: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!((&plan["machine"], &plan["choice"]["verdict"]), (&"web".into(), &"take".into()));
-    assert_eq!(plan["ways"].as_array().unwrap().len(), 6);
+    assert_eq!(plan["ways"].as_array().unwrap().len(), 8);
 
     // A plan says its own limits, and is for one machine.
     let told = stage.run("a", &["migrate", "--plan", &file, "--downtime", "1s"]).expect(USAGE);

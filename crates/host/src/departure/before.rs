@@ -94,7 +94,7 @@ impl Leaving {
         }
         if request.look == Some(Duration::ZERO) && host.recent(&self.record.name).is_none() {
             // Nothing is to be foreseen, so the other host and the link need no look either.
-            let decision = Decision::blind(request.policy);
+            let decision = Decision::blind(request);
             let bandwidth = request.bandwidth;
             return Ok(Before { decision, heat: None, took: None, writes: None, bandwidth });
         }
@@ -107,9 +107,9 @@ impl Leaving {
         let Foresight { survey, outlook } = foreseen;
         let (decision, heat, writes) = match outlook {
             Some(Outlook { plan, heat, writes }) => {
-                (decide(&plan, request.policy, request.force)?, Some(heat), Some(writes))
+                (decide(&plan, request)?, Some(heat), Some(writes))
             }
-            None => (Decision::blind(request.policy), None, None),
+            None => (Decision::blind(request), None, None),
         };
         let link = survey.bandwidth;
         let bandwidth = Some(request.bandwidth.map_or(link, |asked| asked.min(link)));
@@ -118,7 +118,7 @@ impl Leaving {
 
     fn as_planned(&self, plan: &Plan) -> Result<Before, Ended> {
         check_plan(plan, &self.host.mark(&self.record)).map_err(Ended::refused)?;
-        let decision = decide(plan, self.request.policy, self.request.force)?;
+        let decision = decide(plan, &self.request)?;
         let heat = self.host.kept(&self.record.name).map(|trace| heat_of(&trace));
         let bandwidth = Some(plan.basis.bandwidth);
         Ok(Before { decision, heat, took: None, writes: None, bandwidth })
@@ -131,6 +131,8 @@ impl Leaving {
             within: self.request.within,
             confidence: self.request.confidence,
             bandwidth: self.request.bandwidth,
+            mode: self.request.mode,
+            post_copy: self.request.post_copy,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use punctual_engine::report::{Policy, Predicted};
-use punctual_plan::{Choice, Forecast, Plan, Reachable, Simulated, Way};
+use punctual_engine::report::{Mode, Policy, Predicted};
+use punctual_plan::{Ask, Choice, Forecast, Plan, Reachable, Simulated, Way};
 
-use crate::api::Problem;
+use crate::api::{MigrateRequest, Problem};
 
 /// How memory is moved where nobody says and nothing is known of the machine's writes: without a past
 /// an order has nothing to go by, and its legs cost some time.
@@ -14,6 +14,8 @@ const POLICY: Policy = Policy::PreCopy;
 /// How a machine is moved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decision {
+    pub(crate) mode: Mode,
+    /// How its memory is copied while it runs.
     pub(crate) policy: Policy,
     /// What that will take, where it is known.
     pub(crate) forecast: Option<Forecast>,
@@ -29,12 +31,14 @@ pub(crate) struct Refused {
 
 impl Decision {
     /// A move of which nothing is known.
-    pub(crate) fn blind(policy: Option<Policy>) -> Self {
-        Self { policy: policy.unwrap_or(POLICY), forecast: None }
+    pub(crate) fn blind(request: &MigrateRequest) -> Self {
+        let mode = request.mode.unwrap_or_default();
+        Self { mode, policy: request.policy.unwrap_or(POLICY), forecast: None }
     }
 
-    fn of(policy: Policy, forecast: Option<&Forecast>) -> Self {
-        Self { policy, forecast: forecast.cloned() }
+    fn of(plan: &Plan, way: Way) -> Self {
+        let forecast = plan.forecast(way).cloned();
+        Self { mode: way.mode(), policy: way.copies_by(), forecast }
     }
 
     /// What is predicted of it.
@@ -48,43 +52,64 @@ impl Decision {
     }
 }
 
-/// Decides by a plan. With a `policy` only that one counts; with `force` the machine is moved also
-/// where what was asked will not be kept.
-pub(crate) fn decide(
-    plan: &Plan,
-    policy: Option<Policy>,
-    force: bool,
-) -> Result<Decision, Refused> {
-    if let Some(policy) = policy {
-        return by_policy(plan, policy, force);
+/// Decides by a plan. Where a policy is named for a pre-copy, only that one counts; with `force` the
+/// machine is moved also where what was asked will not be kept.
+pub(crate) fn decide(plan: &Plan, request: &MigrateRequest) -> Result<Decision, Refused> {
+    let named = request.policy.filter(|_| !request.mode.is_some_and(|mode| mode != Mode::PreCopy));
+    if let Some(policy) = named {
+        return by_policy(plan, policy, request.force);
     }
-    match &plan.choice {
-        Choice::Take { way, .. } => Ok(by_way(plan, *way)),
-        Choice::None { best, .. } if force => {
-            Ok(by_way(plan, best.map_or(Way::HeldBack, |best| best.way)))
+    let decision = match &plan.choice {
+        Choice::Take { way, .. } => {
+            allowed(plan, *way, request)?;
+            Decision::of(plan, *way)
+        }
+        Choice::None { best, .. } if request.force => {
+            Decision::of(plan, forced(request.mode, best.map(|best| best.way)))
         }
         Choice::None { best, why } => {
             let nearest = best.and_then(|best| plan.forecast(best.way));
-            Err(Refused {
+            return Err(Refused {
                 problem: refused(plan, why, remedy(*best)),
                 predicted: nearest.and_then(|forecast| forecast.predicted).map(Box::new),
-            })
+            });
         }
+    };
+    Ok(Decision { policy: request.policy.unwrap_or(decision.policy), ..decision })
+}
+
+/// A plan may have been made for another mode than is asked for now.
+fn allowed(plan: &Plan, way: Way, request: &MigrateRequest) -> Result<(), Refused> {
+    let MigrateRequest { mode, post_copy, .. } = *request;
+    let ask = Ask { mode, post_copy, ..plan.ask.clone() };
+    let Some(reason) = way.excluded(&ask).filter(|_| mode.is_some() || !post_copy) else {
+        return Ok(());
+    };
+    let why = format!("the plan takes `{way}`, but {reason}");
+    let remedy = "plan again, and say there what is to be left out".to_owned();
+    Err(Refused { problem: refused(plan, &why, remedy), predicted: None })
+}
+
+/// How a machine is moved in any case, the best way being `best`: one that copies it while it stands
+/// gives way to one that copies while it runs, unless it was asked for.
+fn forced(mode: Option<Mode>, best: Option<Way>) -> Way {
+    match (mode, best) {
+        (None, Some(best)) if best.mode() == Mode::StopAndCopy => Way::by(POLICY),
+        (_, Some(best)) => best,
+        (None | Some(Mode::PreCopy), None) => Way::HeldBack,
+        (Some(Mode::Hybrid), None) => Way::Hybrid,
+        (Some(Mode::PostCopy), None) => Way::PostCopy,
+        (Some(Mode::StopAndCopy), None) => Way::StopAndCopy,
+        (Some(Mode::Restart), None) => Way::Restart,
     }
 }
 
-/// A way that is not a live one gives way to the one that is live and leaves the least to the stop.
-fn by_way(plan: &Plan, way: Way) -> Decision {
-    let policy = way.policy().unwrap_or(POLICY);
-    let live = plan.ways.iter().find(|forecast| forecast.way.policy() == Some(policy));
-    Decision::of(policy, live)
-}
-
 fn by_policy(plan: &Plan, policy: Policy, force: bool) -> Result<Decision, Refused> {
-    let forecast = plan.ways.iter().find(|forecast| forecast.way.policy() == Some(policy));
+    let way = Way::by(policy);
+    let forecast = plan.forecast(way);
     let keeps = forecast.is_some_and(|forecast| forecast.keeps >= plan.ask.confidence);
     if keeps || force {
-        return Ok(Decision::of(policy, forecast));
+        return Ok(Decision::of(plan, way));
     }
     let percent = forecast.map_or(0.0, |forecast| forecast.keeps.get() * 100.0);
     let why = format!("`{policy}` keeps what was asked in {percent:.0} % of simulated moves only");
@@ -128,10 +153,12 @@ mod tests {
     fn forecast(way: Way, keeps: f64) -> Forecast {
         Forecast {
             way,
+            excluded: None,
             keeps: Probability::saturating(keeps),
             gives_up: Probability::ZERO,
             predicted: None,
             at_most: None,
+            exposure: None,
             simulated: None,
             remarks: vec![],
         }
@@ -142,13 +169,12 @@ mod tests {
             plan_version: Plan::VERSION,
             machine: "web".to_owned(),
             process: None,
-            ask: punctual_plan::Ask {
-                to: "b".to_owned(),
-                downtime: Duration::from_millis(50),
-                within: Duration::from_secs(60),
-                confidence: Probability::saturating(0.99),
-                bandwidth: None,
-            },
+            ask: Ask::new(
+                "b",
+                Duration::from_millis(50),
+                Duration::from_secs(60),
+                Probability::saturating(0.99),
+            ),
             basis: Basis {
                 trace: Duration::from_secs(2),
                 recorded_at: 0,
@@ -175,26 +201,56 @@ mod tests {
         plan(Choice::None { best: Some(Reachable { way, at_most }), why: "no way".to_owned() })
     }
 
+    fn request() -> MigrateRequest {
+        let (downtime, within) = (Duration::from_millis(50), Duration::from_secs(60));
+        MigrateRequest::new("web", "b", downtime, within)
+    }
+
+    fn forced() -> MigrateRequest {
+        MigrateRequest { force: true, ..request() }
+    }
+
     #[test]
     fn the_way_of_the_plan_is_gone() {
-        assert_eq!(decide(&taken(), None, false).unwrap().policy, Policy::Ordered);
-        assert_eq!(Decision::blind(None).policy, POLICY);
+        let decision = decide(&taken(), &request()).unwrap();
+        assert_eq!((decision.mode, decision.policy), (Mode::PreCopy, Policy::Ordered));
+        assert_eq!(Decision::blind(&request()).policy, POLICY);
     }
 
     #[test]
     fn a_policy_that_is_named_must_keep_it_too() {
-        let refused = decide(&taken(), Some(Policy::PreCopy), false).unwrap_err().problem;
+        let by = |policy| MigrateRequest { policy: Some(policy), ..request() };
+        let refused = decide(&taken(), &by(Policy::PreCopy)).unwrap_err().problem;
         assert!(refused.what.contains("`pre-copy` keeps what was asked in 50 %"), "{refused:?}");
         assert!(refused.remedy.contains("`ordered` keeps it"), "{refused:?}");
-        let forced = decide(&taken(), Some(Policy::PreCopy), true).unwrap();
-        assert_eq!(forced.policy, Policy::PreCopy);
+        let forced = MigrateRequest { force: true, ..by(Policy::PreCopy) };
+        assert_eq!(decide(&taken(), &forced).unwrap().policy, Policy::PreCopy);
     }
 
     #[test]
     fn a_refusal_says_what_could_be_had_and_force_takes_a_live_way() {
-        let refused = decide(&none(Way::PreCopy), None, false).unwrap_err().problem;
+        let refused = decide(&none(Way::PreCopy), &request()).unwrap_err().problem;
         assert!(refused.remedy.contains("--downtime 78ms"), "{refused:?}");
-        assert_eq!(decide(&none(Way::PreCopy), None, true).unwrap().policy, Policy::PreCopy);
-        assert_eq!(decide(&none(Way::StopAndCopy), None, true).unwrap().policy, POLICY);
+        assert_eq!(decide(&none(Way::PreCopy), &forced()).unwrap().policy, Policy::PreCopy);
+        let live = decide(&none(Way::StopAndCopy), &forced()).unwrap();
+        assert_eq!((live.mode, live.policy), (Mode::PreCopy, POLICY));
+        let named = MigrateRequest { mode: Some(Mode::StopAndCopy), ..forced() };
+        assert_eq!(decide(&none(Way::StopAndCopy), &named).unwrap().mode, Mode::StopAndCopy);
+    }
+
+    #[test]
+    fn a_plan_for_another_mode_is_not_carried_out() {
+        let plan = plan(Choice::Take { way: Way::Hybrid, why: String::new() });
+        let decision = decide(&plan, &request()).unwrap();
+        assert_eq!((decision.mode, decision.policy), (Mode::Hybrid, Policy::Ordered));
+        let by = MigrateRequest {
+            mode: Some(Mode::Hybrid),
+            policy: Some(Policy::HeldBack),
+            ..request()
+        };
+        assert_eq!(decide(&plan, &by).unwrap().policy, Policy::HeldBack);
+        let never = MigrateRequest { post_copy: false, ..request() };
+        let refused = decide(&plan, &never).unwrap_err().problem;
+        assert!(refused.what.contains("--no-post-copy"), "{refused:?}");
     }
 }

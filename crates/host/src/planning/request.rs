@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use punctual_model::Mode;
 use punctual_plan::{Ask, Plan};
 use punctual_wire::{MigrationId, Offer};
 
@@ -97,14 +98,14 @@ impl Host {
             source: self.config.name.clone(),
             source_address: self.address.clone(),
             layout: machine.ram().layout().clone(),
-            populated: populated.len().bytes(),
             engine: punctual_wire::Engine::External,
+            populated: populated.len().bytes(),
             description,
             downtime: ask.downtime,
             bandwidth: ask.bandwidth,
             verify: false,
             dry_run: true,
-            post_copy: false,
+            post_copy: ask.mode.map_or(ask.post_copy, Mode::may_depend),
         })
     }
 
@@ -130,8 +131,11 @@ impl Host {
                 format!("plan that: `punctual plan {} --to {}`", request.machine, request.to),
             ));
         }
-        let Ask { downtime, within, confidence, bandwidth, .. } = plan.ask.clone();
-        Ok(MigrateRequest { downtime, within, confidence, bandwidth, ..request })
+        let Ask { to: _, downtime, within, confidence, bandwidth, mode, post_copy } =
+            plan.ask.clone();
+        let mode = request.mode.or(mode);
+        let post_copy = request.post_copy && post_copy;
+        Ok(MigrateRequest { downtime, within, confidence, bandwidth, mode, post_copy, ..request })
     }
 }
 

@@ -18,13 +18,7 @@ use crate::client::ClientError;
 const LOOK: Duration = Duration::from_millis(150);
 
 fn ask(to: &Site, downtime: Duration) -> Ask {
-    Ask {
-        to: to.address.clone(),
-        downtime,
-        within: Duration::from_secs(60),
-        confidence: Probability::saturating(0.99),
-        bandwidth: None,
-    }
+    Ask::new(&to.address, downtime, Duration::from_secs(60), Probability::saturating(0.99))
 }
 
 fn plan(site: &Site, machine: &str, ask: Ask) -> Result<Plan, Problem> {

@@ -1,21 +1,27 @@
 //! The plan of a move: what each way of moving would do, and which one is taken.
 
+mod choose;
+mod depending;
+mod exposure;
 mod file;
 mod make;
 mod other_ways;
+mod search;
+mod way;
 
-use std::fmt;
 use std::time::Duration;
 
 use punctual_engine::report::Predicted;
 use punctual_engine::times::{in_milliseconds, in_seconds};
-use punctual_model::{Policy, Strategy, quantile};
+use punctual_model::{Mode, Policy, Strategy, quantile};
 use punctual_units::{Bytes, BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
+pub use exposure::Exposure;
 pub use file::PlanError;
 pub use make::{plan, plan_with};
+pub use way::Way;
 
 use crate::Ask;
 
@@ -37,8 +43,8 @@ pub struct Plan {
     pub basis: Basis,
     /// The ways, in the order of [`Way::ALL`].
     pub ways: Vec<Forecast>,
-    /// The least bandwidth with which the way taken keeps what was asked; where none does, the
-    /// least with which the best way would, if it were there. `None` where no bandwidth helps.
+    /// The least bandwidth with which the way taken keeps what was asked. Where no pre-copy does, the
+    /// least with which the best one would, if it were there. `None` where no bandwidth helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cheapest_bandwidth: Option<BytesPerSecond>,
     /// What to do.
@@ -67,72 +73,14 @@ pub struct Basis {
     pub assumed: Vec<String>,
 }
 
-/// A way to get a machine to another host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// [`Policy::PreCopy`].
-    PreCopy,
-    /// [`Policy::Ordered`].
-    Ordered,
-    /// [`Policy::HeldBack`].
-    HeldBack,
-    /// [`Policy::Continuous`].
-    Continuous,
-    /// Stop it, send the memory, let it go on there.
-    StopAndCopy,
-    /// Shut it down and boot it there: what it holds in memory is lost.
-    Restart,
-}
-
-impl Way {
-    /// Every way.
-    pub const ALL: [Self; 6] = [
-        Self::PreCopy,
-        Self::Ordered,
-        Self::HeldBack,
-        Self::Continuous,
-        Self::StopAndCopy,
-        Self::Restart,
-    ];
-
-    /// The policy with which the engine goes this way; `None` if it is not a live one.
-    #[must_use]
-    pub const fn policy(self) -> Option<Policy> {
-        match self {
-            Self::PreCopy => Some(Policy::PreCopy),
-            Self::Ordered => Some(Policy::Ordered),
-            Self::HeldBack => Some(Policy::HeldBack),
-            Self::Continuous => Some(Policy::Continuous),
-            Self::StopAndCopy | Self::Restart => None,
-        }
-    }
-
-    /// The name, as plans and commands use it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PreCopy => Policy::PreCopy.name(),
-            Self::Ordered => Policy::Ordered.name(),
-            Self::HeldBack => Policy::HeldBack.name(),
-            Self::Continuous => Policy::Continuous.name(),
-            Self::StopAndCopy => "stop-and-copy",
-            Self::Restart => "restart",
-        }
-    }
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 /// What one way would do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// The way.
     pub way: Way,
+    /// Why it is not to be chosen, whatever it keeps; `None` where it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
     /// How often both the interruption and the whole move would be as asked.
     pub keeps: Probability,
     /// How often the engine would give up and leave the machine running where it is.
@@ -143,6 +91,9 @@ pub struct Forecast {
     /// What it takes at most, with the confidence that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<AtMost>,
+    /// How long the machine would depend on two hosts; `None` where it never would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
     /// What the simulated moves alone say: what a measured move is compared with, to make up for it
     /// the next time.
     #[serde(rename = "simulated_s", default, skip_serializing_if = "Option::is_none")]
@@ -178,12 +129,12 @@ pub struct AtMost {
 pub enum Choice {
     /// This way keeps what was asked.
     Take {
-        /// The way; a live one.
+        /// The way.
         way: Way,
         /// Why this one.
         why: String,
     },
-    /// No way keeps what was asked without losing what the machine holds in memory.
+    /// No way that may be chosen keeps what was asked.
     None {
         /// The way that comes nearest, and what it reaches at the confidence asked for.
         best: Option<Reachable>,
@@ -208,7 +159,9 @@ pub struct Instructions {
     pub machine: String,
     /// The host that it goes to.
     pub to: HostName,
-    /// How, by name.
+    /// How it changes hosts.
+    pub mode: Mode,
+    /// How its memory is copied while it runs, by name.
     pub policy: Policy,
     /// How, in every detail.
     pub strategy: Strategy,
@@ -220,6 +173,8 @@ pub struct Instructions {
     pub within: Duration,
     /// With which probability.
     pub confidence: Probability,
+    /// Whether the machine may come to run there while pages of it are still here.
+    pub post_copy: bool,
     /// What was predicted.
     pub predicted: Option<Predicted>,
 }
@@ -240,21 +195,25 @@ impl Plan {
         }
     }
 
-    /// What to do to go another way than the one taken; `None` if it is not a live one.
+    /// What to do to go another way than the one taken; `None` for one that was not forecast.
     #[must_use]
     pub fn instructions_for(&self, way: Way) -> Option<Instructions> {
-        let policy = way.policy()?;
-        let Ask { to, downtime, within, confidence, bandwidth } = self.ask.clone();
+        let predicted = self.forecast(way)?.predicted;
+        let policy = way.copies_by();
+        let Ask { to, downtime, within, confidence, bandwidth, mode: _, post_copy } =
+            self.ask.clone();
         Some(Instructions {
             machine: self.machine.clone(),
             to,
+            mode: way.mode(),
             policy,
             strategy: policy.strategy(),
             bandwidth,
             downtime,
             within,
             confidence,
-            predicted: self.forecast(way).and_then(|forecast| forecast.predicted),
+            post_copy,
+            predicted,
         })
     }
 }

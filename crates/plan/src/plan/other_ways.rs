@@ -29,6 +29,7 @@ pub(super) fn stop_and_copy(prospect: &Prospect<'_>, samples: usize) -> Forecast
             Sample {
                 kept: downtime <= ask.downtime && total <= ask.within,
                 times: Some((downtime.as_secs_f64(), total.as_secs_f64())),
+                missing: None,
                 wire_bytes: memory.packed,
                 reason: String::new(),
             }
@@ -58,6 +59,7 @@ pub(super) fn restart(prospect: &Prospect<'_>) -> Forecast {
     let in_time = downtime <= ask.downtime && downtime <= ask.within;
     Forecast {
         way: Way::Restart,
+        excluded: Way::Restart.excluded(ask),
         keeps: if in_time { Probability::ONE } else { Probability::ZERO },
         gives_up: Probability::ZERO,
         predicted: Some(Predicted {
@@ -67,22 +69,23 @@ pub(super) fn restart(prospect: &Prospect<'_>) -> Forecast {
             interval95: Intervals { downtime: interval, total: interval },
         }),
         at_most: Some(AtMost { downtime, total: downtime }),
+        exposure: None,
         simulated: None,
         remarks,
     }
 }
 
 /// What a machine's memory amounts to.
-struct Memory {
+pub(super) struct Memory {
     /// Pages that are zero, and those that are not.
-    zero: f64,
-    filled: f64,
-    packed: Bytes,
+    pub(super) zero: f64,
+    pub(super) filled: f64,
+    pub(super) packed: Bytes,
     raw: Bytes,
 }
 
 impl Memory {
-    fn of(replay: &Replay) -> Self {
+    pub(super) fn of(replay: &Replay) -> Self {
         let subject = replay.subject();
         let pages = (subject.populated.len().get() * u64::from(subject.thinning)) as f64;
         let zero = pages * subject.content.zero.get();

@@ -18,13 +18,7 @@ fn plan() -> Plan {
         plan_version: Plan::VERSION,
         machine: "web".to_owned(),
         process: Some("a/0123".to_owned()),
-        ask: Ask {
-            to: "b".to_owned(),
-            downtime: ms(50),
-            within: ms(60_000),
-            confidence: Probability::saturating(0.99),
-            bandwidth: None,
-        },
+        ask: Ask::new("b", ms(50), ms(60_000), Probability::saturating(0.99)),
         basis: Basis {
             trace: ms(30_000),
             recorded_at: 1_795_000_000,
@@ -37,10 +31,12 @@ fn plan() -> Plan {
         },
         ways: vec![Forecast {
             way: Way::Ordered,
+            excluded: None,
             keeps: Probability::ONE,
             gives_up: Probability::ZERO,
             predicted: Some(predicted),
             at_most: Some(AtMost { downtime: ms(40), total: ms(4000) }),
+            exposure: None,
             simulated: None,
             remarks: vec![],
         }],
@@ -56,7 +52,8 @@ fn a_plan_can_be_read_again_and_carried_out() {
     let told = read.instructions().unwrap();
     assert_eq!((told.policy, told.downtime, told.to.as_str()), (Policy::Ordered, ms(50), "b"));
     assert_eq!(told.predicted.unwrap().downtime.p50, ms(20));
-    assert_eq!(read.instructions_for(Way::Restart), None);
+    assert_eq!((told.mode, told.post_copy), (Mode::PreCopy, true));
+    assert_eq!(read.instructions_for(Way::Restart), None, "nothing was said of it");
 }
 
 #[test]
@@ -89,9 +86,61 @@ fn a_way_has_one_name() {
 }
 
 fn planned(workload: &str, megabits: u64, downtime: Duration) -> Plan {
+    asked(workload, megabits, &Ask { downtime, ..plan().ask })
+}
+
+fn without_post_copy(workload: &str, megabits: u64, downtime: Duration) -> Plan {
+    asked(workload, megabits, &Ask { downtime, post_copy: false, ..plan().ask })
+}
+
+fn asked(workload: &str, megabits: u64, ask: &Ask) -> Plan {
     let trace = workload.parse::<crate::synthetic::Synthetic>().unwrap().trace();
     let facts = crate::Facts::assumed(BytesPerSecond::megabits(megabits));
-    super::plan(&trace, &facts, &Ask { downtime, ..plan().ask })
+    super::plan(&trace, &facts, ask)
+}
+
+/// Writes faster than the link carries, all over its memory.
+const NEVER_ENDING: &str = "uniform:memory=64MiB,set=48MiB,rate=20000,again=4096,for=4s";
+
+#[test]
+fn a_machine_that_writes_faster_than_the_link_goes_before_its_memory() {
+    let plan = planned(NEVER_ENDING, 100, ms(150));
+    let Choice::Take { way: Way::Hybrid, why } = &plan.choice else { panic!("{:?}", plan.choice) };
+    assert!(why.contains("depends on two hosts") && why.contains("`pre-copy` keeps it in 0 %"));
+    let hybrid = plan.forecast(Way::Hybrid).unwrap();
+    let exposure = hybrid.exposure.unwrap();
+    // 48 MiB take 4 s at 100 Mbit/s; a copy of the 64 MiB makes a fourth of them good.
+    assert!(exposure.p50 > ms(2000) && exposure.p50 < ms(5500), "{exposure:?}");
+    assert!(exposure.low <= exposure.p50 && exposure.p50 <= exposure.p99, "{exposure:?}");
+    assert!((6_000..13_000).contains(&exposure.missing.get()), "{exposure:?}");
+    assert!(0 < exposure.waits && exposure.waits <= exposure.missing.get(), "{exposure:?}");
+    assert!(hybrid.predicted.unwrap().downtime.p99 <= ms(150), "{hybrid:?}");
+    let all = plan.forecast(Way::PostCopy).unwrap();
+    assert!(all.exposure.unwrap().missing > exposure.missing);
+    assert!(all.predicted.unwrap().total.p50 < hybrid.predicted.unwrap().total.p50);
+    let told = plan.instructions().unwrap();
+    assert_eq!((told.mode, told.policy), (Mode::Hybrid, Policy::Ordered));
+    assert_eq!(Plan::decode(&plan.encode()).unwrap().choice, plan.choice);
+}
+
+#[test]
+fn a_mode_that_is_named_is_the_only_one() {
+    let by = |mode, downtime| {
+        let ask = Ask { mode: Some(mode), downtime, ..super::tests::plan().ask };
+        asked("hot-cold:memory=64MiB,set=4MiB,rate=2000,for=4s", 1000, &ask)
+    };
+    let taken = |plan: &Plan| match &plan.choice {
+        Choice::Take { way, .. } => Some(*way),
+        Choice::None { .. } => None,
+    };
+    assert_eq!(taken(&by(Mode::PostCopy, ms(60))), Some(Way::PostCopy));
+    assert_eq!(taken(&by(Mode::StopAndCopy, ms(30_000))), Some(Way::StopAndCopy));
+    assert_eq!(taken(&by(Mode::Restart, ms(50_000))), Some(Way::Restart));
+    let refused = by(Mode::StopAndCopy, ms(60));
+    let Choice::None { best: Some(best), .. } = &refused.choice else { panic!("{refused:?}") };
+    assert_eq!(best.way, Way::StopAndCopy);
+    let pre_copy = refused.forecast(Way::Ordered).unwrap();
+    assert!(pre_copy.keeps == Probability::ONE && pre_copy.excluded.is_some(), "{pre_copy:?}");
 }
 
 #[test]
@@ -107,11 +156,11 @@ fn the_way_taken_keeps_what_was_asked_and_could_with_less() {
 
 #[test]
 fn where_no_way_keeps_it_the_best_is_named_and_what_would_help() {
-    let workload = "uniform:memory=64MiB,set=48MiB,rate=20000,again=4096,for=4s";
-    let plan = planned(workload, 100, ms(40));
+    let plan = without_post_copy(NEVER_ENDING, 100, ms(150));
     let Choice::None { best, why } = &plan.choice else { panic!("{:?}", plan.choice) };
     let best = best.unwrap();
-    assert!(best.at_most.downtime > ms(40) && why.contains("the best that can be had"), "{why}");
+    assert!(best.at_most.downtime > ms(150) && why.contains("the best that can be had"), "{why}");
+    assert!(why.contains("`hybrid` would keep it, but") && why.contains("--no-post-copy"), "{why}");
     assert!(plan.cheapest_bandwidth.is_none_or(|rate| rate > BytesPerSecond::megabits(100)));
     assert_eq!(plan.instructions(), None);
 }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use punctual_engine::report::{Interval, Intervals, Predicted, Quantiles};
 use punctual_model::{Calibration, quantile};
-use punctual_units::{Bytes, Probability};
+use punctual_units::{Bytes, Pages, Probability};
 
-use crate::{Ask, AtMost, Facts, Forecast, Simulated, Way};
+use crate::{Ask, AtMost, Exposure, Facts, Forecast, Simulated, Way};
 
 /// What is wrong about a short interruption comes on top of it, in milliseconds: below this many
 /// seconds errors count by their difference, not by their ratio.
@@ -17,9 +17,19 @@ pub(crate) struct Sample {
     pub(crate) kept: bool,
     /// The interruption and the whole move, in seconds, where it came to its end.
     pub(crate) times: Option<(f64, f64)>,
+    /// What followed the machine, where anything did.
+    pub(crate) missing: Option<Missing>,
     pub(crate) wire_bytes: Bytes,
     /// Why it ended so; empty where there is nothing to say.
     pub(crate) reason: String,
+}
+
+/// What was missing at the handover.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missing {
+    pub(crate) pages: u64,
+    /// How long it took until nothing was, in seconds.
+    pub(crate) follow: f64,
 }
 
 /// What came of many.
@@ -75,13 +85,42 @@ impl Samples {
         };
         Forecast {
             way,
+            excluded: way.excluded(ask),
             keeps: self.kept(),
             gives_up: self.share(|sample| sample.times.is_none()),
             predicted: predicted(),
             at_most: at_most(ask.confidence),
+            exposure: self.exposure(facts),
             simulated,
             remarks: self.remark().into_iter().collect(),
         }
+    }
+
+    /// How long the machine depends on two hosts. It hangs on the link as the whole move does, and so
+    /// past errors of that are made up for here as well.
+    fn exposure(&self, facts: &Facts) -> Option<Exposure> {
+        let follow: Vec<_> =
+            self.0.iter().filter_map(|sample| Some(sample.missing?.follow)).collect();
+        let simulated = quantile::Forecast::of(&follow)?;
+        let judged = Judged { of: &simulated, by: &facts.total, most: None };
+        let [p50, p99] = [0.5, 0.99].map(Probability::saturating);
+        let Interval { low, high } = judged.interval()?;
+        Some(Exposure {
+            p50: judged.at_most(p50)?,
+            p99: judged.at_most(p99)?,
+            low,
+            high,
+            missing: Pages::new(self.missing()),
+            waits: 0,
+        })
+    }
+
+    /// How many pages are missing at the handover: the median.
+    pub(crate) fn missing(&self) -> u64 {
+        let mut pages: Vec<_> =
+            self.0.iter().filter_map(|sample| Some(sample.missing?.pages)).collect();
+        pages.sort_unstable();
+        pages.get(pages.len() / 2).copied().unwrap_or_default()
     }
 
     /// The median of what those that came to their end sent.

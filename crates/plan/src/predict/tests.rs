@@ -14,13 +14,7 @@ fn replay(text: &str) -> Replay {
 }
 
 fn ask(downtime: Duration) -> Ask {
-    Ask {
-        to: "b".to_owned(),
-        downtime,
-        within: ms(60_000),
-        confidence: Probability::saturating(0.99),
-        bandwidth: None,
-    }
+    Ask::new("b", downtime, ms(60_000), Probability::saturating(0.99))
 }
 
 const WORKLOAD: &str = "hot-cold:memory=128MiB,set=8MiB,rate=4000,for=10s";
