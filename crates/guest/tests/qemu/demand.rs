@@ -1,11 +1,11 @@
-//! A guest that runs while its pages are still at the source: post-copy by hand.
+//! A guest whose pages are still at the source when the daemon that fetches them is killed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use punctual_guest::demand::Pager;
-use punctual_guest::qemu::Machine;
-use punctual_guest::trace::Pid;
+use punctual_guest::demand::Demand;
+use punctual_guest::qemu::{Destination, Machine};
 use punctual_guest::{DestinationMachine, Ram, SourceMachine};
 use punctual_units::{PageRange, PageSet};
 
@@ -18,7 +18,7 @@ use crate::support::{
 const SHORT: Duration = Duration::from_millis(10);
 
 #[test]
-fn a_guest_runs_on_while_its_pages_arrive() {
+fn a_guest_runs_on_when_the_next_daemon_fetches_its_pages() {
     for_each_kind(|kind| {
         let (a, b) = (Host::new(), Host::new());
         let mut here = source(run(&bare_metal_spec(kind, a.runtime.path()), &a));
@@ -31,34 +31,59 @@ fn a_guest_runs_on_while_its_pages_arrive() {
         stopped.device_state.read_to_end(&mut state).unwrap();
 
         let missing = here.ram().populated().unwrap();
-        let process = process_of(&b.places().directory("bare")).unwrap();
-        let pid = Pid::from_raw(process.pid().try_into().unwrap()).unwrap();
-        let pager = Pager::attach(pid, there.ram(), &missing).unwrap();
+        let demand = there.page_on_demand(&missing).unwrap();
         let from = here.ram().clone();
-        let ended = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let answers = scope.spawn(|| answer(&pager, &from, &ended));
-            let end = End(&ended);
+        let ((), faults) = while_answered(&*demand, &from, || {
             let mut sink = there.device_state().unwrap();
             sink.write_all(&state).unwrap();
             drop(sink);
             there.wait_loaded(PATIENCE).unwrap();
-            println!("{} of {} left when loaded", pager.missing().len(), missing.len());
             there.resume().unwrap();
-            // It works, and checks its memory, before anything has been pushed.
             wait_growth(&b.serial_log("bare"));
-            push(&pager, &from, &missing);
-            pager.finish().unwrap();
-            drop(end);
-            println!("{} faults answered", answers.join().unwrap());
         });
+        let left = demand.missing().len();
+        println!(
+            "{faults} faults answered, {left} of {} left at the end of a daemon",
+            missing.len()
+        );
+        let monitor = there.qmp().path().to_owned();
+        drop((demand, there));
+
+        let demand = take_over(&b).expect("pages are missing still");
+        assert_eq!(demand.missing().len(), left, "what has been filled is known");
+        // It works, and checks its memory, before anything has been pushed.
+        let ((), faults) = while_answered(&*demand, &from, || {
+            wait_growth(&b.serial_log("bare"));
+            push(&*demand, &from, &missing);
+            demand.finish().unwrap();
+        });
+        println!("{faults} faults answered by the next");
+        assert!(take_over(&b).is_none(), "it depends on nobody any more");
         here.surrender().remove().unwrap();
         wait_for_sweeps(&b);
-        let monitor = there.qmp().path().to_owned();
-        drop(there);
         Machine::attach(&monitor).unwrap().quit().unwrap();
         b.assert_empty();
     });
+}
+
+/// What the next daemon does, without asking QEMU.
+fn take_over(host: &Host) -> Option<Arc<dyn Demand>> {
+    let directory = host.places().directory("bare");
+    let process = process_of(&directory);
+    Destination::take_over(&directory.join("qmp.sock"), process.as_ref()).unwrap()
+}
+
+/// Answers every fault while `work` is done. The second result is how many there were.
+fn while_answered<T>(demand: &dyn Demand, from: &Ram, work: impl FnOnce() -> T) -> (T, u64) {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let answers = scope.spawn(|| answer(demand, from, &ended));
+        let done = {
+            let _end = End(&ended);
+            work()
+        };
+        (done, answers.join().unwrap())
+    })
 }
 
 /// Ends the answers, also where the test fails.
@@ -70,29 +95,29 @@ impl Drop for End<'_> {
     }
 }
 
-fn answer(pager: &Pager, from: &Ram, ended: &AtomicBool) -> u64 {
+fn answer(demand: &dyn Demand, from: &Ram, ended: &AtomicBool) -> u64 {
     let mut faults = 0;
     while !ended.load(Ordering::Relaxed) {
-        let Some(fault) = pager.next_fault(SHORT).unwrap() else { continue };
-        fill(pager, from, fault.pages);
+        let Some((pages, _)) = demand.next_fault(SHORT).unwrap() else { continue };
+        fill(demand, from, pages);
         faults += 1;
     }
     faults
 }
 
-fn push(pager: &Pager, from: &Ram, missing: &PageSet) {
+fn push(demand: &dyn Demand, from: &Ram, missing: &PageSet) {
     const AT_ONCE: u64 = 16;
     for run in missing.ranges() {
         for start in (run.start.0..run.end.0).step_by(AT_ONCE as usize) {
-            fill(pager, from, PageRange::new(start, run.end.0.min(start + AT_ONCE)));
+            fill(demand, from, PageRange::new(start, run.end.0.min(start + AT_ONCE)));
         }
     }
 }
 
-fn fill(pager: &Pager, from: &Ram, pages: PageRange) {
+fn fill(demand: &dyn Demand, from: &Ram, pages: PageRange) {
     let mut bytes = vec![0; pages.len().bytes().get() as usize];
     from.read(pages, &mut bytes).unwrap();
-    pager.fill(pages, &bytes).unwrap();
+    demand.fill(pages, &bytes).unwrap();
 }
 
 /// Waits until the guest has compared all of its memory, twice.
