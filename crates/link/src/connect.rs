@@ -49,6 +49,10 @@ pub struct Link {
 pub struct Closer(Arc<Socket>);
 
 impl Closer {
+    pub(crate) fn of(socket: Arc<Socket>) -> Self {
+        Self(socket)
+    }
+
     /// Ends the link: what waits on it, on either side, returns at once with an error, which is
     /// [`LinkFault::Cancelled`] on this side.
     pub fn close(&self) {

@@ -13,8 +13,10 @@ pub mod probe;
 mod receiver;
 mod sender;
 mod socket;
+mod tunnel;
 
 pub use connect::{Arrival, Closer, Link, Listener, Timeouts};
 pub use error::{LinkError, LinkFault};
 pub use receiver::{Incoming, PendingPages, Receiver};
 pub use sender::{Sender, Sent};
+pub use tunnel::Tunnel;

@@ -100,6 +100,14 @@ impl Receiver {
         self.socket.set_silence(silence)
     }
 
+    /// What it received from. It has read no further than the last frame.
+    pub(crate) fn into_socket(self) -> Result<Arc<Socket>, LinkError> {
+        match self.pending {
+            0 => Ok(self.socket),
+            pending => Err(self.socket.fault(LinkFault::NotTaken(pending))),
+        }
+    }
+
     /// Receives the header and the payload of one frame, and checks them.
     fn frame(&mut self) -> Result<Kind, LinkError> {
         if self.pending > 0 {

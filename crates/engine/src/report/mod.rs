@@ -14,9 +14,9 @@ pub use missed::Missed;
 pub use predicted::{Interval, Intervals, Predicted, Quantiles};
 pub use promise::Promise;
 pub use punctual_model::{Mode, OnMiss, Policy};
+pub use punctual_wire::Engine;
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
-pub use punctual_wire::Engine;
 
 /// The report of one attempt to move one machine.
 ///

@@ -92,14 +92,31 @@ impl Destination {
     /// # Errors
     /// It did not start; nothing is left of it then.
     pub fn start(plan: Plan) -> Result<Self, MachineError> {
+        let (mut destination, stream) = Self::waiting(plan, CAPABILITIES, None)?;
+        destination.stream = Some(stream);
+        Ok(destination)
+    }
+
+    /// Starts the process of a plan, which waits for what a migration with these capabilities
+    /// sends; returns where that goes. What it shows as its memory is `shown`, or else its RAM
+    /// files.
+    pub(super) fn waiting(
+        plan: Plan,
+        capabilities: &[&str],
+        shown: Option<Ram>,
+    ) -> Result<(Self, UnixStream), MachineError> {
         let failed = |cause: Box<dyn Error + Send + Sync>| MachineError {
             machine: plan.machine.clone(),
             action: "start at the destination",
             cause,
         };
+        if shown.is_none() {
+            plan.layout().map_err(|error| failed(error.into()))?;
+        }
         let Launched { qmp, process, ram, belongings } =
             launch(&plan).map_err(|error| failed(error.into()))?;
-        let mut destination = Self {
+        let ram = shown.or(ram).expect("what makes a layout is in files");
+        let destination = Self {
             began: qmp.mark(),
             qmp,
             process,
@@ -110,21 +127,20 @@ impl Destination {
             plan: plan.clone(),
         };
         // On an error it is dropped, and so discarded.
-        destination.listen().map_err(failed)?;
-        Ok(destination)
+        let stream = destination.listen(capabilities).map_err(failed)?;
+        Ok((destination, stream))
     }
 
-    /// Has QEMU wait for the device state, so that nothing of it is left for the handover.
-    fn listen(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// Has QEMU wait for what will be sent, so that nothing of that is left for the handover.
+    fn listen(&self, capabilities: &[&str]) -> Result<UnixStream, Box<dyn Error + Send + Sync>> {
         // QEMU would announce the guest's address when the state is loaded, while the machine may
         // still run on at the source.
         let parameters = json!({ "announce-rounds": 0 });
-        migration::set(&self.qmp, CAPABILITIES, &parameters)?;
+        migration::set(&self.qmp, capabilities, &parameters)?;
         let (ours, qemus) = pair()?;
         self.qmp.pass_fd(STREAM, qemus.as_fd())?;
         self.qmp.execute("migrate-incoming", json!({ "uri": format!("fd:{STREAM}") }))?;
-        self.stream = Some(ours);
-        Ok(())
+        Ok(ours)
     }
 
     /// The plan that it was started by.

@@ -76,7 +76,8 @@ pub enum LaunchError {
 pub(super) struct Launched {
     pub qmp: Arc<Qmp>,
     pub process: Process,
-    pub ram: Ram,
+    /// Its RAM, where that is in files of the plan.
+    pub ram: Option<Ram>,
     pub belongings: Belongings,
 }
 
@@ -88,7 +89,7 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
     // First of all, so that what a crash leaves half made can be found and removed.
     let record = |cause| LaunchError::File { path: plan.directory.clone(), cause };
     Belongings::record(plan).map_err(record)?;
-    let ram = make_ram(plan)?;
+    let ram = if plan.ram.is_empty() { None } else { Some(make_ram(plan)?) };
     made.0.ram = plan.ram.iter().map(|file| file.path.clone()).collect();
     for tap in &plan.taps {
         tap.create()?;
@@ -98,7 +99,6 @@ pub(super) fn launch(plan: &Plan) -> Result<Launched, LaunchError> {
     Ok(Launched { qmp, process, ram, belongings: made.keep() })
 }
 
-/// What has been made so far: removed again if the rest cannot be made.
 /// Makes the RAM files, or second names for those that are shared.
 fn make_ram(plan: &Plan) -> Result<Ram, LaunchError> {
     let shared = |file: &RamFile| Some((file.shared.clone()?, file.path.clone()));
@@ -110,6 +110,7 @@ fn make_ram(plan: &Plan) -> Result<Ram, LaunchError> {
     Ok(Ram::create(plan.layout()?, &paths)?)
 }
 
+/// What has been made so far: removed again if the rest cannot be made.
 struct Made(Belongings);
 
 impl Made {

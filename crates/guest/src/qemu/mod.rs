@@ -19,6 +19,7 @@ mod launch;
 mod machine;
 pub mod migration;
 pub mod movable;
+pub mod native;
 mod plan;
 mod process;
 pub mod qmp;

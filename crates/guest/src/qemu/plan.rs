@@ -86,6 +86,7 @@ impl Plan {
         let ram: Vec<RamFile> = machine
             .memory
             .iter()
+            .filter(|backend| backend.path.is_some())
             .map(|backend| RamFile {
                 region: backend.id.clone(),
                 path: places.ram_file(name, &backend.id, backend.page_size > PAGE_SIZE),

@@ -71,6 +71,7 @@ impl Source {
         let qmp = Qmp::connect(monitor)?;
         migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
+        migration::switch_off(&qmp, super::native::CAPABILITIES)?;
         drop(qmp);
         let machine = Machine::attach(monitor)?;
         let pid = machine.process.pid();

@@ -71,9 +71,7 @@ pub fn relocate(running: &CommandLine, host: &PerHost) -> Relocated {
     if !running.has("machine") && !running.has("M") {
         arguments.push(Argument::new("machine", &host.machine_type));
     }
-    for dimm in &host.dimms {
-        arguments.extend(plug(dimm, host).into_iter().flatten());
-    }
+    arguments.extend(host.dimms.iter().flat_map(|dimm| plug(dimm, host)));
     if !places.monitor_is_named {
         let path = escape(&places.monitor.to_string_lossy());
         arguments.push(Argument::new("qmp", format!("unix:{path},server=on,wait=off")));
@@ -139,11 +137,16 @@ fn give_tap(options: &mut Options, host: &PerHost) {
 }
 
 /// The arguments that give a machine from its start what was plugged in here.
-fn plug(dimm: &Dimm, host: &PerHost) -> Option<[Argument; 2]> {
-    let file = escape(&host.ram.get(&dimm.memdev)?.to_string_lossy());
+fn plug(dimm: &Dimm, host: &PerHost) -> [Argument; 2] {
     let Dimm { id, memdev, size, addr, slot, node } = dimm;
-    let object =
-        format!("memory-backend-file,id={memdev},size={},mem-path={file},share=on", size.get());
+    let size = size.get();
+    let object = match host.ram.get(memdev) {
+        Some(file) => {
+            let file = escape(&file.to_string_lossy());
+            format!("memory-backend-file,id={memdev},size={size},mem-path={file},share=on")
+        }
+        None => format!("memory-backend-ram,id={memdev},size={size}"),
+    };
     let device = format!("pc-dimm,id={id},memdev={memdev},addr={addr:#x},slot={slot},node={node}");
-    Some([Argument::new("object", object), Argument::new("device", device)])
+    [Argument::new("object", object), Argument::new("device", device)]
 }

@@ -29,6 +29,8 @@ pub struct DestinationFacts {
     pub ram_taken: Vec<PathBuf>,
     /// What is free where RAM files go, by directory; nothing where it is not a directory.
     pub free: BTreeMap<PathBuf, Option<Bytes>>,
+    /// What the kernel could give QEMU for memory that is in no file.
+    pub memory: Bytes,
     /// Disks that cannot be opened as QEMU will open them, and why.
     pub disks: Vec<(PathBuf, String)>,
     /// Files and directories of the command line that are missing.
@@ -59,6 +61,7 @@ impl DestinationFacts {
                 .filter(|ram| ram.exists())
                 .collect(),
             free: directories.map(|place| (place.to_owned(), free(place))).collect(),
+            memory: available().unwrap_or(Bytes::new(u64::MAX)),
             disks: machine.disks.iter().filter_map(|disk| try_disk(plan, disk)).collect(),
             missing: named_files(machine, plan).into_iter().filter(|path| !path.exists()).collect(),
             ports: machine.command_line().ports().into_iter().filter_map(try_port).collect(),
@@ -100,6 +103,13 @@ fn try_port((address, port): (String, u16)) -> Option<(String, String)> {
     let host = if bare.is_empty() { "0.0.0.0" } else { bare };
     let fault = TcpListener::bind((host, port)).err()?;
     Some((format!("{host}:{port}"), fault.to_string()))
+}
+
+/// What the kernel could give without swapping, if it tells.
+fn available() -> Option<Bytes> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok().map(Bytes::kib)
 }
 
 fn free(place: &Path) -> Option<Bytes> {
@@ -157,6 +167,7 @@ pub fn refusals_at_destination(
     check_program(machine, plan, host, &mut refusals);
     check_names(machine, plan, host, &mut refusals);
     check_space(plan, host, &mut refusals);
+    check_memory(machine, plan, host, &mut refusals);
     for (disk, fault) in &host.disks {
         refusals.push(Refusal::new(
             Code::DiskUnavailable,
@@ -266,5 +277,25 @@ fn check_space(plan: &Plan, host: &DestinationFacts, refusals: &mut Vec<Refusal>
                 "free memory there, or choose another host",
             ));
         }
+    }
+}
+
+/// Memory that is in no file comes from the kernel directly.
+fn check_memory(
+    machine: &Description,
+    plan: &Plan,
+    host: &DestinationFacts,
+    refusals: &mut Vec<Refusal>,
+) {
+    let in_files = |id: &String| plan.ram.iter().any(|file| file.region == *id);
+    let private = machine.memory.iter().filter(|backend| !in_files(&backend.id));
+    let need: Bytes = private.map(|backend| backend.size).sum();
+    if host.memory < need {
+        let free = host.memory;
+        refusals.push(Refusal::new(
+            Code::RamTooSmall,
+            format!("destination too small: it has {free} free, the machine needs {need}"),
+            "free memory there, or choose another host",
+        ));
     }
 }

@@ -4,18 +4,20 @@
 //! pure functions of it.
 
 mod destination;
+mod native;
 mod source;
-
 mod successor;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use destination::{DestinationFacts, refusals_at_destination};
+pub use native::refusals_of_native;
 pub use source::{HostFacts, refusals};
+pub use successor::refusals_to_succeed;
 
 /// Why a machine is not moved.
-pub use successor::refusals_to_succeed;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// What kind of reason it is, for programs.
@@ -34,10 +36,10 @@ pub enum Code {
     RamNotShared,
     /// A part of the memory is in no file that has a name.
     RamNotFile,
-    /// A device of the host is assigned to the machine.
-    AssignedDevice,
     /// A part of the memory would be emptied by one of two processes that share it.
     RamDiscarded,
+    /// A device of the host is assigned to the machine.
+    AssignedDevice,
     /// Another process writes the machine's memory.
     SharedMemory,
     /// A device was plugged in that the destination cannot be started with.
@@ -62,6 +64,8 @@ pub enum Code {
     Permission,
     /// QEMU is too old.
     Version,
+    /// QEMU loses writes when it migrates the machine itself.
+    LosesWrites,
     /// The destination has no such program.
     ProgramMissing,
     /// The destination cannot run the machine by its accelerator.
