@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use punctual_units::{PAGE_SIZE, PageRange, PageSet, RegionIndex};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
-use super::places::{Place, Places};
+use super::places::Places;
 use super::{DemandError, Pager, kernel};
+use crate::trace::place::Place;
 use crate::trace::target::Target;
 use crate::trace::{Pid, TraceError, inject};
 use crate::{Ram, RamIoError};

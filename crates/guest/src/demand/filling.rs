@@ -3,8 +3,8 @@
 use nix::errno::Errno;
 use punctual_units::{PAGE_SIZE, PageIndex, PageRange, Pages};
 
-use super::places::Place;
 use super::{DemandError, Pager, kernel};
+use crate::trace::place::Place;
 
 /// Pages at an address, claimed to be put in there.
 #[derive(Debug, Clone, Copy)]

@@ -11,9 +11,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::attach;
 use super::filling::{Content, Piece};
 use super::ledger::{Ledger, Meaning};
-use super::places::{Place, Places};
+use super::places::Places;
 use super::{DemandError, kernel};
 use crate::Ram;
+use crate::trace::place::Place;
 use crate::trace::target::Target;
 use crate::trace::{Pid, TraceError, inject};
 

@@ -1,45 +1,11 @@
-//! Where a process has mapped the RAM.
+//! Where a process has mapped the RAM: where pages are put in, and where else they are seen.
 
-use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
-use rustix::fs::{fstat, major, minor};
+use punctual_units::{PageRange, PageSet};
 
 use crate::Ram;
 use crate::trace::TraceError;
-use crate::trace::maps::{Mapping, mappings};
+use crate::trace::place::{self, Place};
 use crate::trace::target::Target;
-
-/// A stretch of the process's addresses that shows pages of the RAM in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) start: u64,
-    pub(super) pages: PageRange,
-    /// The size of the host's pages there.
-    pub(super) host_page: Bytes,
-}
-
-impl Place {
-    pub(super) fn end(&self) -> u64 {
-        self.start + self.pages.len().bytes().get()
-    }
-
-    /// The address of one of its pages.
-    pub(super) fn address(&self, page: u64) -> u64 {
-        self.start + (page - self.pages.start.0) * PAGE_SIZE.get()
-    }
-
-    /// The whole host page at an address in it.
-    pub(super) fn host_page_at(&self, address: u64) -> PageRange {
-        let (size, host_page) = (PAGE_SIZE.get(), self.host_page.get());
-        let first = self.pages.start.0 + (address - self.start) / host_page * (host_page / size);
-        PageRange::new(first, first + host_page / size)
-    }
-
-    /// What it shows of some pages.
-    pub(super) fn part_of(&self, pages: PageRange) -> PageRange {
-        let start = pages.start.0.max(self.pages.start.0);
-        PageRange::new(start, pages.end.0.min(self.pages.end.0))
-    }
-}
 
 /// All places of a process that show its RAM.
 #[derive(Debug)]
@@ -53,28 +19,9 @@ pub(super) struct Places {
 impl Places {
     /// Finds them; each region must be mapped as a whole.
     pub(super) fn find(target: &Target, ram: &Ram) -> Result<Self, TraceError> {
-        let maps = target.maps()?;
         let mut found = Self { first: Vec::new(), again: Vec::new() };
         let mut mapped = PageSet::empty(ram.layout().pages());
-        for index in (0..ram.layout().regions().len()).map(RegionIndex) {
-            let file = fstat(ram.file(index))
-                .map_err(|error| target.error("look at the RAM file", error.into()))?;
-            let device = (major(file.st_dev), minor(file.st_dev));
-            let region = ram.layout().range_of(index);
-            let of_file = mappings(&maps).filter(|mapping| {
-                let same = mapping.inode == file.st_ino && mapping.device == device;
-                same && mapping.shared && mapping.writable
-            });
-            for place in of_file.filter_map(|mapping| shown(&mapping, region, ram.host_page(index)))
-            {
-                found.add(place, &mut mapped);
-            }
-            let shown = mapped.ranges_in(region).map(PageRange::len).sum();
-            if region.len() != shown {
-                let region = ram.layout().regions()[index.0].name.clone();
-                return Err(TraceError::NotMapped { pid: target.pid(), region });
-            }
-        }
+        place::find(target, ram)?.into_iter().for_each(|place| found.add(place, &mut mapped));
         Ok(found)
     }
 
@@ -119,16 +66,10 @@ fn parts(places: &[Place], pages: PageRange) -> impl Iterator<Item = (&Place, Pa
         .filter(|(_, part)| !part.is_empty())
 }
 
-/// The part of a mapping of a region's file that shows the region.
-fn shown(mapping: &Mapping<'_>, region: PageRange, host_page: Bytes) -> Option<Place> {
-    let first = region.start.0 + mapping.offset / PAGE_SIZE.get();
-    let length = (mapping.end - mapping.start) / PAGE_SIZE.get();
-    let pages = PageRange::new(first, region.end.0.min(first + length));
-    (!pages.is_empty()).then_some(Place { start: mapping.start, pages, host_page })
-}
-
 #[cfg(test)]
 mod tests {
+    use punctual_units::PAGE_SIZE;
+
     use super::*;
 
     fn place(start: u64, pages: PageRange) -> Place {
@@ -148,12 +89,5 @@ mod tests {
         assert_eq!((wake[0].0.start, wake[0].1), (0x90_a000, PageRange::new(20, 22)));
         assert_eq!(places.at(0x90_a123).unwrap().host_page_at(0x90_a123), PageRange::new(20, 21));
         assert!(places.at(0x8f_ffff).is_none());
-    }
-
-    #[test]
-    fn an_address_in_a_huge_page_means_all_of_it() {
-        let huge =
-            Place { host_page: Bytes::mib(2), ..place(0x4000_0000, PageRange::new(512, 2048)) };
-        assert_eq!(huge.host_page_at(0x4020_0000 + 0x1_5000), PageRange::new(1024, 1536));
     }
 }

@@ -17,6 +17,7 @@ mod clusters;
 mod error;
 pub(crate) mod inject;
 pub(crate) mod maps;
+pub(crate) mod place;
 mod surgeon;
 pub(crate) mod target;
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use linux_raw_sys::general::page_region;
 use nix::errno::Errno;
-use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
-use rustix::fs::{fstat, major, minor};
+use punctual_units::{Bytes, PageSet};
 
 use super::clusters::{Clusters, MOST_LOOKED_AT, MOST_TAKEN};
-use super::maps::{Mapping, mappings};
+use super::place::{self, Place};
 use super::target::Target;
 use super::watch::Scan;
 use super::{Pid, TraceError, inject, watch};
@@ -28,7 +27,7 @@ pub struct Tracer {
     target: Target,
     userfaultfd: OwnedFd,
     pagemap: File,
-    mappings: Vec<Watched>,
+    mappings: Vec<Place>,
     /// Where a scan puts its runs, and where they are; made once.
     space: Vec<page_region>,
     /// Where pages may have been written, and where to look for some.
@@ -37,16 +36,6 @@ pub struct Tracer {
     /// Pages that a look found written, of those that were asked about.
     found: PageSet,
     stopped: Duration,
-}
-
-/// A stretch of the process's addresses that shows pages of the RAM in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Watched {
-    start: u64,
-    end: u64,
-    pages: PageRange,
-    /// The size of the host's pages there.
-    host_page: Bytes,
 }
 
 impl Tracer {
@@ -152,7 +141,7 @@ impl Tracer {
     fn collect_each(
         &mut self,
         written: &mut PageSet,
-        mut collect: impl FnMut(&mut Self, Watched, &mut PageSet) -> Result<(), Errno>,
+        mut collect: impl FnMut(&mut Self, Place, &mut PageSet) -> Result<(), Errno>,
     ) -> Result<(), TraceError> {
         let mut failed = None;
         for index in 0..self.mappings.len() {
@@ -172,10 +161,10 @@ impl Tracer {
     /// addresses that it was *asked about*, written or not, from the page tables of a KVM guest
     /// (`do_pagemap_scan`: one `mmu_notifier` range around the whole walk), and each of them costs
     /// the guest a fault; a look costs it nothing.
-    fn collect_mapping(&mut self, watched: Watched, written: &mut PageSet) -> Result<(), Errno> {
+    fn collect_mapping(&mut self, watched: Place, written: &mut PageSet) -> Result<(), Errno> {
         let Self { pagemap, space, clusters, .. } = self;
         clusters.clear();
-        let all = (watched.start, watched.end);
+        let all = (watched.start, watched.end());
         watch::scan(pagemap, Scan::Look, all, space, |start, end| clusters.add(start, end))?;
         self.take(watched, written)
     }
@@ -183,13 +172,13 @@ impl Tracer {
     /// Looks only where the pages are, and takes only where some of them were found.
     fn collect_in_mapping(
         &mut self,
-        watched: Watched,
+        watched: Place,
         pages: &PageSet,
         written: &mut PageSet,
     ) -> Result<(), Errno> {
         let Self { pagemap, space, clusters, places, found, .. } = self;
         places.clear();
-        watched.add_to(places, pages);
+        add_to(places, &watched, pages);
         found.clear();
         for stretch in places.stretches() {
             watch::scan(pagemap, Scan::Look, *stretch, space, |start, end| {
@@ -198,12 +187,12 @@ impl Tracer {
         }
         found.intersect(pages);
         clusters.clear();
-        watched.add_to(clusters, found);
+        add_to(clusters, &watched, found);
         self.take(watched, written)
     }
 
     /// Takes what was written in the clusters.
-    fn take(&mut self, watched: Watched, written: &mut PageSet) -> Result<(), Errno> {
+    fn take(&mut self, watched: Place, written: &mut PageSet) -> Result<(), Errno> {
         let Self { pagemap, space, clusters, .. } = self;
         for stretch in clusters.stretches() {
             watch::scan(pagemap, Scan::Take, *stretch, space, |start, end| {
@@ -213,9 +202,9 @@ impl Tracer {
         Ok(())
     }
 
-    fn arm(&mut self, mappings: Vec<Watched>) -> Result<(), TraceError> {
+    fn arm(&mut self, mappings: Vec<Place>) -> Result<(), TraceError> {
         for watched in mappings {
-            watch::register(&self.userfaultfd, watched.start, watched.end).map_err(|error| {
+            watch::register(&self.userfaultfd, watched.start, watched.end()).map_err(|error| {
                 match error {
                     Errno::EBUSY => TraceError::AlreadyWatched { pid: self.target.pid() },
                     Errno::EINVAL => {
@@ -231,8 +220,8 @@ impl Tracer {
         for watched in &self.mappings {
             let step = ARM_AT_ONCE.get().max(watched.host_page.get());
             let mut at = watched.start;
-            while at < watched.end {
-                let end = watched.end.min(at + step);
+            while at < watched.end() {
+                let end = watched.end().min(at + step);
                 watch::protect(&self.userfaultfd, at, end)
                     .map_err(|error| self.target.error("protect its RAM", error.into()))?;
                 at = end;
@@ -247,84 +236,29 @@ impl Drop for Tracer {
         // Closing the last descriptor would do, but a child that is being started may have a
         // copy of it for a moment.
         for watched in &self.mappings {
-            let _ = watch::unregister(&self.userfaultfd, watched.start, watched.end);
+            let _ = watch::unregister(&self.userfaultfd, watched.start, watched.end());
         }
     }
 }
 
-impl Watched {
-    fn pages_at(&self, start: u64, end: u64) -> PageRange {
-        let page = |address: u64| {
-            self.pages.start.0
-                + (address.clamp(self.start, self.end) - self.start) / PAGE_SIZE.get()
-        };
-        PageRange::new(page(start), page(end))
-    }
-
-    /// Adds where those of `pages` lie that it shows, in whole pages of the host: the kernel marks
-    /// none in part.
-    fn add_to(&self, clusters: &mut Clusters, pages: &PageSet) {
-        let size = self.host_page.get();
-        let address = |page: u64| self.start + (page - self.pages.start.0) * PAGE_SIZE.get();
-        for run in pages.ranges_in(self.pages) {
-            let start = address(run.start.0) / size * size;
-            let end = address(run.end.0).next_multiple_of(size);
-            clusters.add(start.max(self.start), end.min(self.end));
-        }
-    }
-
-    /// Joins what follows without a gap in both addresses and pages.
-    fn join(&mut self, next: &Self) -> bool {
-        let follows = self.end == next.start && self.pages.end == next.pages.start;
-        if follows {
-            self.end = next.end;
-            self.pages.end = next.pages.end;
-        }
-        follows
+/// Adds where those of `pages` lie that a place shows, in whole pages of the host: the kernel marks
+/// none in part.
+fn add_to(clusters: &mut Clusters, place: &Place, pages: &PageSet) {
+    let size = place.host_page.get();
+    for run in pages.ranges_in(place.pages) {
+        let start = place.address(run.start.0) / size * size;
+        let end = place.address(run.end.0).next_multiple_of(size);
+        clusters.add(start.max(place.start), end.min(place.end()));
     }
 }
 
-/// Where the process has mapped the RAM; each region must be mapped as a whole.
-fn find(target: &Target, ram: &Ram) -> Result<Vec<Watched>, TraceError> {
-    let maps = target.maps()?;
-    let mut all: Vec<Watched> = Vec::new();
-    let mut mapped = PageSet::empty(ram.layout().pages());
-    for index in (0..ram.layout().regions().len()).map(RegionIndex) {
-        let file = fstat(ram.file(index))
-            .map_err(|error| target.error("look at the RAM file", error.into()))?;
-        let device = (major(file.st_dev), minor(file.st_dev));
-        let pages = ram.layout().range_of(index);
-        for mapping in mappings(&maps) {
-            let same = mapping.inode == file.st_ino && mapping.device == device;
-            if !(same && mapping.shared && mapping.writable) {
-                continue;
-            }
-            let Some(watched) = watched(&mapping, pages, ram.host_page(index)) else { continue };
-            mapped.insert_range(watched.pages);
-            if !all.last_mut().is_some_and(|last| last.join(&watched)) {
-                all.push(watched);
-            }
-        }
-        let mut missing = PageSet::empty(ram.layout().pages());
-        missing.insert_range(pages);
-        missing.subtract(&mapped);
-        if !missing.is_empty() {
-            let region = ram.layout().regions()[index.0].name.clone();
-            return Err(TraceError::NotMapped { pid: target.pid(), region });
+/// Where the process has mapped the RAM; what lies together is scanned together.
+fn find(target: &Target, ram: &Ram) -> Result<Vec<Place>, TraceError> {
+    let mut joined: Vec<Place> = Vec::new();
+    for place in place::find(target, ram)? {
+        if !joined.last_mut().is_some_and(|last| last.join(&place)) {
+            joined.push(place);
         }
     }
-    Ok(all)
-}
-
-/// The part of a mapping of a region's file that shows the region.
-fn watched(mapping: &Mapping<'_>, region: PageRange, host_page: Bytes) -> Option<Watched> {
-    let first = region.start.0 + mapping.offset / PAGE_SIZE.get();
-    let length = (mapping.end - mapping.start) / PAGE_SIZE.get();
-    let pages = PageRange::new(first, region.end.0.min(first + length));
-    (!pages.is_empty()).then_some(Watched {
-        start: mapping.start,
-        end: mapping.start + pages.len().bytes().get(),
-        pages,
-        host_page,
-    })
+    Ok(joined)
 }
