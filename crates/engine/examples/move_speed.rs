@@ -5,12 +5,14 @@
 //! With a rate, such as `1Gbit`, the link is paced to it and told to the engine.
 
 use std::error::Error;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use punctual_engine::report::Policy;
 use punctual_engine::{
-    Admission, Cancel, Connection, Entry, Journal, JournalError, Request, emigrate, immigrate,
+    Admission, Cancel, Connection, Entry, Journal, JournalError, Request, SourceHost, emigrate,
+    immigrate,
 };
 use punctual_guest::DestinationMachine;
 use punctual_guest::fake::Fake;
@@ -48,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let destination = thread::spawn(move || receive(other, &there));
     let (offer, request) = asked(layout, rate);
     let machine = Box::new(here.source());
-    let moved = emigrate(machine, link, offer, &request, &NoLog, &(), &Cancel::new());
+    let host = SourceHost { journal: &NoLog, observer: &(), cancel: &Cancel::new(), dial: None };
+    let moved = emigrate(machine, link, offer, &request, host);
     let measured = &moved.report().measured;
     let speed = size.per(measured.total).unwrap_or_default();
     println!(
@@ -89,7 +92,8 @@ fn receive(link: Link, machine: &Fake) {
     let start = move || Ok(Box::new(machine) as Box<dyn DestinationMachine>);
     let admission = Admission { command_line: vec![], start: Box::new(start) };
     let arbiter = |_| Err(punctual_engine::Unanswered::Ending);
-    let immigration = immigrate(link, *offer, |_| Ok(admission), &NoLog, arbiter);
+    let immigration =
+        immigrate(link, *offer, |_| Ok(admission), &NoLog, arbiter, mpsc::channel().1);
     println!("{immigration:?}");
 }
 

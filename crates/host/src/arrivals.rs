@@ -139,6 +139,11 @@ fn hear(host: &Arc<Host>, arrival: Arrival) -> Result<(), LinkError> {
         first @ (SourceMessage::Probe(_) | SourceMessage::ProbeEnd) => {
             survey::answer(link, first)?;
         }
+        SourceMessage::Serve(serve) => {
+            if let Err(link) = host.lines.deliver(serve, link) {
+                host.not_expected(serve, link);
+            }
+        }
         other => tracing::warn!(?other, "another host begins with what is no beginning"),
     }
     Ok(())
@@ -151,17 +156,26 @@ fn arrive(host: &Arc<Host>, link: Connection, offer: Offer) {
     tracing::info!(machine = name, from = offer.source, dry_run, "is offered");
     let source_address = offer.source_address.clone();
     let asked = source_address.clone();
+    let (expected, lines) = host.lines.expect(migration);
     let ended = immigrate(
         link,
         offer,
         |offer| admit(host, offer),
         &host.journal,
         |inquiry| host.ask(&asked, inquiry),
+        lines,
     );
     tracing::info!(machine = name, ?ended, "the offer has ended");
     host.tidy_journal();
     match ended {
-        Immigration::Runs { machine } => {
+        Immigration::Runs { machine, depending: Some(depending) } => {
+            drop(machine);
+            host.stand(&name, Standing::Depending(migration.into()));
+            if let Err(problem) = host.depend(&name, migration, depending, expected) {
+                tracing::error!(machine = name, %problem, remedy = problem.remedy, "waits for pages");
+            }
+        }
+        Immigration::Runs { machine, depending: None } => {
             // It lets go of the monitor, by which it is looked at from now on.
             drop(machine);
             host.at_home(&name, migration);

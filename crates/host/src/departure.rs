@@ -1,6 +1,7 @@
 //! Machines that leave this host.
 
 mod before;
+mod follow;
 
 use std::sync::Arc;
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use punctual_engine::report::{
     Ending, Engine, Holder, Measured, Mode, OnMiss, Promise, Promised, Report,
 };
-use punctual_engine::{Emigration, Request, emigrate};
+use punctual_engine::{Emigration, Request, SourceHost, emigrate};
 use punctual_guest::{SourceMachine, Surrendered};
 use punctual_link::{Link, Timeouts};
 use punctual_units::PageSet;
@@ -17,6 +18,7 @@ use punctual_wire::{MigrationId, Offer};
 
 use crate::api::{MigrateRequest, Migration, Problem, ProblemKind};
 use crate::experience::Past;
+use crate::following::dial;
 use crate::host::Host;
 use crate::hypervisor::Departure;
 use crate::migrations::Ticket;
@@ -121,8 +123,9 @@ impl Leaving {
             .depart(&self.record.name, &self.record.handle)
             .map_err(|refusals| Ended::refused(Problem::from(&refusals[..])))?;
         let populated = machine.ram().populated().map_err(|error| failed(&error))?;
-        let offer = self.offer(&*machine, description, &populated);
+        let mut offer = self.offer(&*machine, description, &populated);
         let mut before = self.before(&mut *machine, processors, direct_io, &offer)?;
+        offer.post_copy = self.may_depend(before.decision.mode);
         self.ticket.foresee(before.decision.forecast.clone());
         let connecting = Instant::now();
         let link = Link::connect(&self.address, &Timeouts::default()).map_err(|error| {
@@ -134,7 +137,9 @@ impl Leaving {
         let request = self.request(&mut before, connecting.elapsed() / 2);
         let Host { journal, .. } = &*self.host;
         let cancel = self.ticket.cancel();
-        let ended = emigrate(machine, link, offer, &request, journal, &self.ticket, cancel);
+        let dial = Some(dial(&self.address, self.request.bandwidth));
+        let host = SourceHost { journal, observer: &self.ticket, cancel, dial };
+        let ended = emigrate(machine, link, offer, &request, host);
         let mut report = self.settle(ended);
         report.measured.planned = before.took;
         self.host.experience().add(Past::of(&self.address, &report, before.expectation()));
@@ -159,15 +164,14 @@ impl Leaving {
             bandwidth: self.request.bandwidth,
             verify: self.request.verify,
             dry_run: self.request.dry_run,
-            post_copy: self.may_depend(),
+            post_copy: self.may_depend(self.request.mode.unwrap_or_default()),
             engine: Engine::External,
         }
     }
 
     /// Whether the machine may come to run there while pages of it are still here.
-    fn may_depend(&self) -> bool {
-        let MigrateRequest { mode, post_copy, on_miss, .. } = &self.request;
-        *on_miss == OnMiss::PostCopy || mode.map_or(*post_copy, Mode::may_depend)
+    fn may_depend(&self, mode: Mode) -> bool {
+        self.request.on_miss == OnMiss::PostCopy || mode.may_depend()
     }
 
     fn request(&self, before: &mut Before, round_trip: Duration) -> Request {
@@ -191,7 +195,10 @@ impl Leaving {
     /// Does what follows from how the attempt ended.
     fn settle(&self, ended: Emigration) -> Report {
         match ended {
-            Emigration::Moved { report, surrendered } => {
+            Emigration::Moved { report, surrendered, following: Some(following) } => {
+                self.follow(report, surrendered, following)
+            }
+            Emigration::Moved { report, surrendered, following: None } => {
                 self.let_go(&report, surrendered);
                 report
             }

@@ -11,6 +11,7 @@ use crate::api::{
 use crate::arrivals::Arrivals;
 use crate::config::HostConfig;
 use crate::experience::Experience;
+use crate::following::{Lines, Servings};
 use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
@@ -28,6 +29,10 @@ pub(crate) struct Host {
     experience: Mutex<Experience>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) recordings: Recordings,
+    /// Machines that came before their pages, by what their connections say.
+    pub(crate) lines: Arc<Lines>,
+    /// Machines that went before their pages.
+    pub(crate) servings: Servings,
     migrations: Arc<Migrations>,
 }
 
@@ -51,6 +56,8 @@ impl Host {
             experience,
             arrivals,
             recordings,
+            lines: Arc::default(),
+            servings: Servings::default(),
             migrations,
         }
     }
@@ -124,7 +131,13 @@ impl Host {
     /// Ends a machine, or removes what is left of one that is gone.
     pub(crate) fn stop(&self, name: &str) -> Result<MachineSummary, Problem> {
         let before = self.summary(&self.registry.get(name)?);
-        let may_end = |from| matches!(from, Standing::Resident | Standing::Departed(_));
+        // What a destination still needs goes only if that cannot be reached.
+        let cut_off = self.link_is_lost(name);
+        let may_end = |from| match from {
+            Standing::Resident | Standing::Departed(_) | Standing::Depending(_) => true,
+            Standing::Serving(_) => cut_off,
+            _ => false,
+        };
         let record = self.registry.shift(name, may_end, Standing::Ending)?;
         self.discard(&record)?;
         tracing::info!(machine = name, "ended");

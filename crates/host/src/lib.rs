@@ -28,6 +28,7 @@ mod daemon;
 mod departure;
 mod durable;
 mod experience;
+mod following;
 mod host;
 pub mod hypervisor;
 mod journal;

@@ -6,11 +6,13 @@
 //! | --- | --- | --- |
 //! | starting, ending | | whatever there is of it is discarded |
 //! | traced | | it is as it was: tracing ended with the daemon |
+//! | leaving, undecided, serving | committed, pages owed | they are served until its destination has them |
 //! | leaving, undecided | committed | it is not ours: what is left is discarded |
 //! | leaving, undecided | not committed | it is ours: it is made to run |
 //! | arriving | commit not asked for | what there is of it is discarded |
 //! | arriving | commit asked for, it runs | it is ours: only the commit lets it run |
 //! | arriving | commit asked for | the source is asked until it answers; then as it says |
+//! | depending | | the pages that it lacks are waited for again |
 //! | arriving | committed | it is ours: it is made to run |
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use punctual_wire::{Inquiry, MigrationId, Outcome};
 use crate::api::{MachineState, Problem};
 use crate::arrivals::remind;
 use crate::host::Host;
-use crate::journal::Came;
+use crate::journal::{Came, Left};
 use crate::registry::{Record, Standing};
 
 /// Between two questions to a source that does not know yet or cannot be reached.
@@ -52,36 +54,57 @@ pub(crate) fn recover(host: &Arc<Host>) {
 
 fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
     match record.standing {
-        Standing::Resident
-        | Standing::Departed(_)
-        | Standing::Serving(_)
-        | Standing::Depending(_) => Ok(()),
+        Standing::Resident | Standing::Departed(_) => Ok(()),
         Standing::Traced => {
             Ok(host.registry.put(Record { standing: Standing::Resident, ..record })?)
         }
         Standing::Starting | Standing::Ending => host.discard(&record),
         Standing::Leaving(id) | Standing::Undecided(id) => leaving(host, record, id.into()),
+        Standing::Serving(id) => serving(host, record, id.into()),
+        Standing::Depending(id) => depending(host, &record, id.into()),
         Standing::Arriving(id) => arriving(host, record, id.into()),
     }
 }
 
-fn leaving(host: &Host, record: Record, migration: MigrationId) -> Result<(), Problem> {
+fn leaving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
+    if host.journal.left(migration) == Some(Left::Committed { owing: true }) {
+        return serving(host, record, migration);
+    }
     if host.journal.outcome(migration, false) == Outcome::Committed {
         tracing::warn!(machine = record.name, "was moved; what is left of it here is removed");
         return host.discard(&record);
     }
     tracing::warn!(machine = record.name, "its move was broken off; it runs on here");
-    keep(host, record)
+    let_run(host, record)
+}
+
+/// What is left of a machine that has gone before its pages.
+fn serving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
+    match host.journal.left(migration) {
+        Some(Left::Committed { .. }) => host.serve_on(record, migration),
+        // Its destination has all of it: what is left here is in nobody's way but the operator's.
+        _ => host.discard(&record),
+    }
+}
+
+/// A machine that has come before its pages.
+fn depending(host: &Arc<Host>, record: &Record, migration: MigrationId) -> Result<(), Problem> {
+    if !host.take_over(record, migration)? {
+        // The earlier daemon had ended the paging and was killed before it noted that.
+        note(host, &Entry::Whole { migration });
+        host.stand(&record.name, Standing::Resident);
+    }
+    Ok(())
 }
 
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     match host.journal.came(migration) {
-        Some(Came::Ours { .. }) => keep(host, record),
+        Some(Came::Ours { .. }) => keep(host, record, migration),
         // The daemon was killed, or its disk failed, between letting it run and recording that.
         Some(Came::Asked { .. })
             if host.hypervisor.state(&record.handle) == MachineState::Running =>
         {
-            keep(host, record)?;
+            keep(host, record, migration)?;
             note(host, &Entry::Running { migration });
             Ok(())
         }
@@ -120,7 +143,7 @@ fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str)
         }
     };
     let done = match outcome {
-        Outcome::Committed => keep(host, record.clone()).inspect(|()| {
+        Outcome::Committed => keep(host, record.clone(), migration).inspect(|()| {
             note(host, &Entry::Running { migration });
             remind(host, address.to_owned(), migration);
         }),
@@ -129,8 +152,17 @@ fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str)
     tracing::info!(machine = record.name, ?outcome, ?done, "the source has answered");
 }
 
+/// Makes a machine run that came here and is this host's.
+fn keep(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
+    // Whoever lets it run may touch pages that are still to come.
+    if host.take_over(&record, migration)? {
+        return host.hypervisor.recover(&record.handle);
+    }
+    let_run(host, record)
+}
+
 /// Makes a machine run that is this host's.
-fn keep(host: &Host, record: Record) -> Result<(), Problem> {
+fn let_run(host: &Host, record: Record) -> Result<(), Problem> {
     host.hypervisor.recover(&record.handle)?;
     host.registry.put(Record { standing: Standing::Resident, ..record })?;
     Ok(())

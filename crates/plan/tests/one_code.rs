@@ -4,14 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use punctual_engine::report::{Ending, Report};
 use punctual_engine::{
-    Admission, Cancel, Connection, Entry, Journal, JournalError, Request, Unanswered, emigrate,
-    immigrate,
+    Admission, Cancel, Connection, Entry, Journal, JournalError, Request, SourceHost, Unanswered,
+    emigrate, immigrate,
 };
 use punctual_guest::fake::Fake;
 use punctual_guest::{
@@ -139,7 +139,7 @@ fn driven(rounds: u32) -> Report {
         let start = move || Ok(Box::new(machine) as Box<dyn DestinationMachine>);
         let admission = Admission { command_line: vec![], start: Box::new(start) };
         let arbiter = |_| -> Result<Outcome, Unanswered> { Ok(Outcome::Undecided) };
-        immigrate(link, *offer, |_| Ok(admission), &Forgetful, arbiter)
+        immigrate(link, *offer, |_| Ok(admission), &Forgetful, arbiter, mpsc::channel().1)
     });
     let guest = Fake::running("web", layout()).unwrap();
     for page in 0..PAGES {
@@ -161,7 +161,9 @@ fn driven(rounds: u32) -> Report {
         engine: punctual_wire::Engine::External,
     };
     let machine = Box::new(Scripted { machine: Box::new(guest.source()), guest, scans: 0 });
-    let moved = emigrate(machine, here, offer, &request(rounds), &Forgetful, &(), &Cancel::new());
+    let host =
+        SourceHost { journal: &Forgetful, observer: &(), cancel: &Cancel::new(), dial: None };
+    let moved = emigrate(machine, here, offer, &request(rounds), host);
     destination.join().unwrap();
     moved.report().clone()
 }

@@ -101,7 +101,7 @@ impl World {
             Effect::Say(_) | Effect::Send(_) | Effect::Probe { .. } => return self.reset(),
             Effect::OpenPageLines => Event::PageLinesNotOpen(reason),
             // Nobody is served until somebody dials again.
-            Effect::ServePages => return self.serving = true,
+            Effect::ServePages { .. } => return self.serving = true,
             Effect::Resume => {
                 self.excused = true;
                 Event::MachineFailed(reason)
@@ -145,7 +145,7 @@ impl World {
                 (false, _) => Event::PageLinesNotOpen("no answer".to_owned()),
                 (_, Some(_)) => Event::PageLinesNotOpen("the log did not take it".to_owned()),
             },
-            Effect::ServePages => return self.serving = true,
+            Effect::ServePages { .. } => return self.serving = true,
             Effect::Stop => {
                 self.guest.running = false;
                 self.stopped_at = self.now;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use punctual_guest::DestinationMachine;
 use punctual_link::Closer;
 use punctual_units::PageSet;
-use punctual_wire::{Inquiry, Offer, Outcome, Refusal};
+use punctual_wire::{Inquiry, Offer, Outcome, PageLine, Refusal};
 use thiserror::Error;
 
 use super::inlet::{Shared, Voice, receive, say};
 use super::{Connection, told};
 use crate::destination::{Destination, Effect, End, Event, Next, Record};
 use crate::journal::{Entry, Journal};
+use crate::post_copy::Depending;
 
 /// How often time passes for the state machine where nothing else happens.
 const TICK: Duration = Duration::from_millis(50);
@@ -60,6 +61,8 @@ pub enum Immigration {
     Runs {
         /// The machine.
         machine: Box<dyn DestinationMachine>,
+        /// What brings the pages that it still lacks, if it does.
+        depending: Option<Depending>,
     },
     /// The machine is this host's, but does not run. It must not be dropped or discarded.
     Stuck {
@@ -85,7 +88,8 @@ impl fmt::Debug for Immigration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingStarted { reason } => write!(f, "NothingStarted({reason})"),
-            Self::Runs { .. } => write!(f, "Runs"),
+            Self::Runs { depending: None, .. } => write!(f, "Runs"),
+            Self::Runs { .. } => write!(f, "Runs, and lacks pages yet"),
             Self::Stuck { reason, .. } => write!(f, "Stuck({reason})"),
             Self::Discarded { reason } => write!(f, "Discarded({reason})"),
             Self::Undecided { .. } => write!(f, "Undecided"),
@@ -98,13 +102,15 @@ impl fmt::Debug for Immigration {
 /// `offer` is the first message that came over the link. `prepare` sees whether anything is in the
 /// way. `arbiter` asks the source's host, over a connection of its own and within some seconds, how
 /// the attempt stands; it is only called where the link was lost after the commit was asked for,
-/// and then until it answers. Blocks until the outcome is clear. Uses one thread more.
+/// and then until it answers. Over `lines` come the connections that the source opens for pages
+/// that follow the machine. Blocks until the outcome is clear. Uses one thread more.
 pub fn immigrate(
     link: impl Into<Connection>,
     offer: Offer,
     prepare: impl FnOnce(&Offer) -> Result<Admission, Vec<Refusal>>,
     journal: &dyn Journal,
     arbiter: impl FnMut(Inquiry) -> Result<Outcome, Unanswered>,
+    lines: Lines,
 ) -> Immigration {
     let Connection { sender, receiver, closer } = link.into();
     let voice = Arc::new(Mutex::new(sender));
@@ -127,6 +133,8 @@ pub fn immigrate(
         journal,
         arbiter,
         ending: false,
+        lines: Some(lines),
+        depending: None,
     };
     let immigration = driver.run(Destination::begin(offer));
     closer.close();
@@ -152,7 +160,14 @@ struct Driver<'a, P, A> {
     arbiter: A,
     /// The daemon is to end.
     ending: bool,
+    /// The connections for pages, until somebody has them.
+    lines: Option<Lines>,
+    /// What brings pages that are missing.
+    depending: Option<Depending>,
 }
+
+/// Connections whose first message said that pages of the machine will follow over them.
+pub type Lines = mpsc::Receiver<(PageLine, Connection)>;
 
 impl<P, A> Driver<'_, P, A>
 where
@@ -234,7 +249,7 @@ where
                 Err(error) => Event::NotRecorded(told(&error)),
             },
             Effect::Start => self.start(),
-            Effect::PageOnDemand { .. } => Event::Failed("no page can follow yet".to_owned()),
+            Effect::PageOnDemand { missing } => self.page_on_demand(&missing),
             Effect::Digest { except } => self.digest(&except),
             Effect::Load => self.load(),
             Effect::Resume => self.resume(),
@@ -277,6 +292,18 @@ where
 
     fn machine(&mut self) -> &mut dyn DestinationMachine {
         self.machine.as_deref_mut().expect("the state machine asks for this only once it is there")
+    }
+
+    fn page_on_demand(&mut self, missing: &PageSet) -> Event {
+        let lines = self.lines.take().expect("pages are missing once");
+        match self.machine().page_on_demand(missing) {
+            Ok(demand) => {
+                let (layout, verify) = (self.offer.layout.clone(), self.offer.verify);
+                self.depending = Some(Depending::begin(demand, layout, lines, verify));
+                Event::PagedOnDemand
+            }
+            Err(error) => Event::Failed(told(&error)),
+        }
     }
 
     fn digest(&mut self, except: &PageSet) -> Event {
@@ -337,7 +364,9 @@ where
     fn ended(mut self, end: End) -> Immigration {
         let machine = self.machine.take();
         match (end, machine) {
-            (End::Runs, Some(machine)) => Immigration::Runs { machine },
+            (End::Runs, Some(machine)) => {
+                Immigration::Runs { machine, depending: self.depending.take() }
+            }
             (End::Stuck { reason }, Some(machine)) => Immigration::Stuck { machine, reason },
             (End::NothingStarted { reason }, _) => Immigration::NothingStarted { reason },
             (End::Discarded { reason }, _) => Immigration::Discarded { reason },

@@ -107,6 +107,11 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Records what must be on record before it goes on.
+    pub(super) fn record(&self, entry: &Entry) -> Result<(), JournalError> {
+        self.journal.record(entry)
+    }
+
     /// Records what is good to know but decides nothing.
     pub(super) fn note(&self, entry: &Entry) {
         if let Err(error) = self.journal.record(entry) {

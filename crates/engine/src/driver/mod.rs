@@ -27,8 +27,8 @@ mod source;
 use punctual_link::{Closer, Link, Receiver, Sender};
 
 pub use cancel::Cancel;
-pub use destination::{Admission, Immigration, Start, StartError, Unanswered, immigrate};
-pub use source::{Emigration, Held, emigrate};
+pub use destination::{Admission, Immigration, Lines, Start, StartError, Unanswered, immigrate};
+pub use source::{Emigration, Following, Held, SourceHost, emigrate};
 
 /// A link, taken apart. Whoever accepts connections receives the first message and sees from it
 /// whether a machine is offered.

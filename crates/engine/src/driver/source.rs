@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use punctual_guest::{MachineError, RamIoError, Settled, SourceMachine, Surrendered};
-use punctual_units::PageSet;
+use punctual_units::{BytesPerSecond, PageSet, Pages};
 use punctual_wire::{Offer, Outcome, SourceMessage};
 
 use super::line::Line;
 use super::{Cancel, Connection, told};
 use crate::journal::{Entry, Journal};
+use crate::post_copy::{Dial, Serving};
 use crate::source::{Committed, Effect, Event, Holding, Moved, Next, Stayed, Unknown, Why};
 use crate::{Observer, Phase, Report, Request};
 
@@ -22,6 +24,9 @@ pub enum Emigration {
         report: Report,
         /// What is left.
         surrendered: Box<dyn Surrendered>,
+        /// The pages that follow the machine, where they do: what is left here is needed until the
+        /// destination has all of them.
+        following: Option<Following>,
     },
     /// The machine runs on here.
     Stayed {
@@ -39,6 +44,16 @@ pub enum Emigration {
         /// The machine.
         machine: Held,
     },
+}
+
+/// Pages that follow a machine which runs elsewhere already.
+pub struct Following {
+    /// What serves them.
+    pub serving: Serving,
+    /// How many were missing when the machine was handed over.
+    pub missing: Pages,
+    /// When the machine was handed over.
+    pub since: Instant,
 }
 
 impl Emigration {
@@ -62,6 +77,18 @@ impl fmt::Debug for Emigration {
         };
         f.debug_struct(name).field("report", self.report()).finish_non_exhaustive()
     }
+}
+
+/// What the source's host gives to a move.
+pub struct SourceHost<'a> {
+    /// Its log, in which the commit is recorded.
+    pub journal: &'a dyn Journal,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+    /// The operator's wish that it end.
+    pub cancel: &'a Cancel,
+    /// What opens connections over which pages follow the machine; without it none can.
+    pub dial: Option<Dial>,
 }
 
 /// A paused machine of which nobody knows whose it is. Only the outcome sets it free.
@@ -92,24 +119,25 @@ impl fmt::Debug for Held {
 
 /// Moves a machine to the host at the other end of `link`, which has said nothing yet.
 ///
-/// `machine` runs and is not traced. `offer` and `request` say what is asked. The outcome is always
-/// clear, see [`Emigration`]; whatever goes wrong before the commit is recorded in `journal` leaves
+/// `machine` runs and is not traced. `offer` and `request` say what is asked, `host` what there is
+/// to do it with. The outcome is always
+/// clear, see [`Emigration`]; whatever goes wrong before the commit is recorded leaves
 /// the machine running here. Blocks until then: at most [`Request::within`], and some seconds.
-/// Uses three threads more.
+/// Uses three threads more. Where pages follow the machine, their end is not waited for, see
+/// [`Following`].
 pub fn emigrate(
     machine: Box<dyn SourceMachine>,
     link: impl Into<Connection>,
     offer: Offer,
     request: &Request,
-    journal: &dyn Journal,
-    observer: &dyn Observer,
-    cancel: &Cancel,
+    host: SourceHost<'_>,
 ) -> Emigration {
+    let SourceHost { journal, observer, cancel, dial } = host;
     let migration = offer.migration;
     let entry =
         Entry::Offered { migration, machine: offer.machine.clone(), to: request.to.clone() };
     let recorded = journal.record(&entry);
-    let verify = offer.verify;
+    let (verify, rate) = (offer.verify, offer.bandwidth);
     let ram = Arc::clone(machine.ram());
     let line = Line::open(link.into(), &offer, ram, journal, observer, cancel);
     let first = match recorded {
@@ -117,7 +145,8 @@ pub fn emigrate(
         Err(error) => Holding::not_begun(offer, request.clone(), Why::NotRecorded(told(&error))),
     };
     let held = verify.then(|| PageSet::empty(machine.ram().layout().pages()));
-    Driver { machine, line, held }.run(first)
+    let lines = PageLines { dial, rate, verify, serving: None };
+    Driver { machine, line, held, lines }.run(first)
 }
 
 struct Driver<'a> {
@@ -125,6 +154,15 @@ struct Driver<'a> {
     line: Line<'a>,
     /// Pages that held something when last looked at, where digests will be compared.
     held: Option<PageSet>,
+    lines: PageLines,
+}
+
+/// The connections over which pages follow the machine, and what opens them.
+struct PageLines {
+    dial: Option<Dial>,
+    rate: Option<BytesPerSecond>,
+    verify: bool,
+    serving: Option<Serving>,
 }
 
 impl Driver<'_> {
@@ -166,18 +204,42 @@ impl Driver<'_> {
                 Ok(()) => return,
                 Err(error) => Err(error),
             },
-            Effect::OpenPageLines => {
-                Ok(Event::PageLinesNotOpen("there is no way to open one".to_owned()))
+            Effect::OpenPageLines => Ok(self.open_page_lines()),
+            Effect::ServePages { heat } => {
+                if let Some(serving) = &self.lines.serving {
+                    serving.begin(Some(*heat));
+                }
+                return;
             }
-            Effect::ServePages => return,
             Effect::Digest { except } => Ok(self.digest(&except)),
             Effect::RecordCommit => Ok(self.line.record_commit()),
             Effect::Resume => {
                 outlet.halt();
+                // No page may be served of a machine that runs here.
+                self.lines.serving = None;
                 self.machine.resume().map(|()| Event::Resumed)
             }
         };
         self.line.answer(answer.unwrap_or_else(|error| Event::MachineFailed(told(&error))));
+    }
+
+    fn open_page_lines(&mut self) -> Event {
+        let migration = self.line.migration;
+        let Some(dial) = self.lines.dial.clone() else {
+            return Event::PageLinesNotOpen("this host does not open any".to_owned());
+        };
+        // On record before the guest is stopped, so that nothing waits for it behind the commit.
+        if let Err(error) = self.line.record(&Entry::Owing { migration }) {
+            return Event::PageLinesNotOpen(told(&error));
+        }
+        let ram = Arc::clone(self.machine.ram());
+        match Serving::open(ram, migration, dial, self.lines.rate, self.lines.verify) {
+            Ok(serving) => {
+                self.lines.serving = Some(serving);
+                Event::PageLinesOpen
+            }
+            Err(error) => Event::PageLinesNotOpen(told(&error)),
+        }
     }
 
     fn start_tracing(&mut self) -> Result<Event, MachineError> {
@@ -234,22 +296,25 @@ impl Driver<'_> {
 
     /// The destination owns the machine: what is left of it here cannot run.
     fn moved(self, mut committed: Committed) -> Emigration {
-        let Self { machine, mut line, .. } = self;
+        let Self { machine, mut line, lines, .. } = self;
+        let since = Instant::now();
         let surrendered = machine.surrender();
         line.outlet.say(SourceMessage::Commit);
         line.reached(Phase::Committed);
-        let Moved { report, seen_running } = loop {
+        let Moved { report, seen_running, left } = loop {
             let (at, event) = line.next_event();
             match committed.step(at, event) {
                 Ok(next) => committed = next,
                 Err(moved) => break *moved,
             }
         };
-        if seen_running {
+        let following = lines.serving.filter(|_| left > Pages::ZERO);
+        let following = following.map(|serving| Following { serving, missing: left, since });
+        if seen_running && following.is_none() {
             line.note(&Entry::Surrendered { migration: line.migration });
         }
         line.close();
-        Emigration::Moved { report, surrendered }
+        Emigration::Moved { report, surrendered, following }
     }
 
     fn unknown(self, unknown: Unknown) -> Emigration {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use punctual_units::Pages;
 use punctual_wire::DestinationMessage;
 
 use super::context::Context;
@@ -29,6 +30,8 @@ pub struct Moved {
     /// Whether the destination said that the machine runs. If not, what is left at the source is
     /// to be kept until it does: it cannot run, but it can be looked at.
     pub seen_running: bool,
+    /// How many pages the destination lacks yet.
+    pub left: Pages,
 }
 
 /// Nobody can tell whether the commit was recorded. The machine stays paused until the log has been
@@ -71,7 +74,7 @@ impl Committed {
     }
 
     fn ended(self, at: Duration, trouble: Option<String>) -> Box<Moved> {
-        let Context { course, offer, request, .. } = *self.context;
+        let Context { course, offer, request, left, .. } = *self.context;
         let seen_running = trouble.is_none();
         let (outcome, reason) = match trouble {
             None => (Ending::Completed, String::new()),
@@ -86,7 +89,7 @@ impl Committed {
         };
         let ended = Ended { outcome, owner: Holder::Destination, promise: None, reason };
         let report = course.report(at, &offer, &request, ended);
-        Box::new(Moved { report, seen_running })
+        Box::new(Moved { report, seen_running, left })
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use punctual_model::Heat;
 use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
 use punctual_wire::{DestinationMessage, Refusal, SourceMessage};
 use thiserror::Error;
@@ -106,7 +107,10 @@ pub enum Effect {
     OpenPageLines,
     /// Serve the pages that the destination asks for, until the guest is resumed here or the
     /// destination lacks nothing.
-    ServePages,
+    ServePages {
+        /// How often each page is written: what is hot is likely to be needed soon.
+        heat: Box<Heat>,
+    },
     /// Stop the guest and quieten its disks.
     Stop,
     /// Let the rest of the device state flow.

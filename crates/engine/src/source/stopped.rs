@@ -101,7 +101,7 @@ impl Stopping {
         context.course.stopped(at, since);
         let mut effects = vec![Effect::SaveDeviceState, Effect::Scan];
         let left = (self.rest == Rest::Follows).then(|| {
-            effects.push(Effect::ServePages);
+            effects.push(Effect::ServePages { heat: Box::new(context.watch.heat().clone()) });
             PageSet::empty(context.offer.layout.pages())
         });
         let state = Final { remainder: self.remainder, step: Step::Scan, left, device_state: None };

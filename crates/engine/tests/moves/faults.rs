@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use punctual_engine::report::{Ending, Holder};
-use punctual_engine::{Cancel, Connection, Emigration, Immigration, Phase, emigrate};
+use punctual_engine::{
+    Cancel, Connection, Emigration, Immigration, Journal, Phase, SourceHost, emigrate,
+};
 use punctual_guest::fake::{Call, Fake, Status};
 use punctual_link::Incoming;
 use punctual_units::Bytes;
 use punctual_wire::{DestinationMessage, Outcome, SourceMessage};
 
 use crate::support::{
-    At, Attempt, Log, OnCommit, Writing, admit, connect, layout, receive, running,
+    At, Attempt, Log, OnCommit, Writing, admit, connect, layout, page_lines, receive, running,
 };
 
 const PHASES: [Phase; 7] = [
@@ -210,7 +212,7 @@ fn a_guest_is_not_kept_stopped_by_a_destination_that_does_not_answer() {
     let machine = Box::new(here.source());
     let cancel = Cancel::new();
     let emigration =
-        emigrate(machine, link, attempt.offer, &attempt.request, &attempt.log, &(), &cancel);
+        emigrate(machine, link, attempt.offer, &attempt.request, host(&attempt.log, &cancel));
     destination.join().unwrap();
     let report = emigration.report();
     assert_eq!((report.outcome, report.owner), (Ending::Failed, Holder::Source), "{report:?}");
@@ -228,13 +230,13 @@ fn a_source_that_dies_at_the_commit_leaves_one_owner() {
         let attempt = Attempt::new(&layout);
         let log = Log::new(OnCommit::Crash { recorded });
         let (link, other) = connect();
-        let destination = receive(other, admit(there.destination()), log.clone());
+        let destination = receive(other, admit(there.destination()), log.clone(), page_lines().1);
         let link = Mutex::new(Some(Connection::from(link)));
         let died = catch_unwind(AssertUnwindSafe(|| {
             let link = link.lock().unwrap().take().unwrap();
             let machine = Box::new(here.source());
             let cancel = Cancel::new();
-            emigrate(machine, link, attempt.offer.clone(), &attempt.request, &log, &(), &cancel)
+            emigrate(machine, link, attempt.offer.clone(), &attempt.request, host(&log, &cancel))
         }));
         assert!(died.is_err());
         // The daemon is started again.
@@ -249,4 +251,8 @@ fn a_source_that_dies_at_the_commit_leaves_one_owner() {
         }
         assert_eq!(here.status(), Status::Saved, "nobody but the daemon lets it run again");
     }
+}
+
+fn host<'a>(journal: &'a dyn Journal, cancel: &'a Cancel) -> SourceHost<'a> {
+    SourceHost { journal, observer: &(), cancel, dial: None }
 }

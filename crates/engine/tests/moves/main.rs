@@ -5,6 +5,7 @@
 
 mod faults;
 mod policies;
+mod post_copy;
 mod processes;
 mod support;
 
@@ -28,7 +29,9 @@ fn a_machine_that_writes_moves_with_all_its_content() {
         attempt.run(Box::new(here.source()), admit(there.destination()));
     drop(writing);
 
-    let Emigration::Moved { report, surrendered } = emigration else { panic!("{emigration:?}") };
+    let Emigration::Moved { report, surrendered, .. } = emigration else {
+        panic!("{emigration:?}")
+    };
     assert!(matches!(immigration, Immigration::Runs { .. }), "{immigration:?}");
     assert_eq!((report.outcome, report.owner), (Ending::Completed, Holder::Destination));
     assert_eq!(report.ram_digest_equal, Some(true));

@@ -11,14 +11,14 @@ use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, PageSet};
 
 use crate::support::{Attempt, admit, layout};
 
-struct Host {
+pub(crate) struct Host {
     directory: tempfile::TempDir,
     worker: std::path::PathBuf,
 }
 
 impl Host {
     /// `None`, and a word about it, where the worker has not been built.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         match Process::worker() {
             Ok(worker) => {
                 Some(Self { directory: tempfile::tempdir_in("/dev/shm").unwrap(), worker })
@@ -30,7 +30,7 @@ impl Host {
         }
     }
 
-    fn setup(&self, layout: &MemoryLayout) -> Setup {
+    pub(crate) fn setup(&self, layout: &MemoryLayout) -> Setup {
         Setup {
             name: "vm1".to_owned(),
             layout: layout.clone(),
@@ -79,7 +79,9 @@ fn moves_by(
     attempt.request.heat = Some(watched(&mut machine));
     let (emigration, immigration) =
         attempt.run(machine, admit(ProcessDestination::new(there.clone())));
-    let Emigration::Moved { report, surrendered } = emigration else { panic!("{emigration:?}") };
+    let Emigration::Moved { report, surrendered, .. } = emigration else {
+        panic!("{emigration:?}")
+    };
     eprintln!("{policy}, {workload:?}: {:?}", report.measured);
     assert!(matches!(immigration, Immigration::Runs { .. }), "{immigration:?}");
     assert_eq!(report.outcome, Ending::Completed);

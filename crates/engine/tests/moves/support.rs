@@ -1,14 +1,15 @@
 //! Two hosts in one process: machines, a connection over loopback, logs in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use punctual_engine::post_copy::Dial;
 use punctual_engine::report::Policy;
 use punctual_engine::{
-    Admission, Cancel, Connection, Emigration, Entry, Immigration, Journal, JournalError, Observer,
-    Phase, Progress, Request, Unanswered, emigrate, immigrate, journal,
+    Admission, Cancel, Connection, Emigration, Entry, Immigration, Journal, JournalError, Lines,
+    Observer, Phase, Progress, Request, SourceHost, Unanswered, emigrate, immigrate, journal,
 };
 use punctual_guest::fake::Fake;
 use punctual_guest::{DestinationMachine, SourceMachine};
@@ -152,7 +153,12 @@ pub(crate) fn admit(machine: impl DestinationMachine + 'static) -> Prepare {
 }
 
 /// A destination that takes one machine, on a thread of its own.
-pub(crate) fn receive(link: Link, prepare: Prepare, source_log: Log) -> JoinHandle<Immigration> {
+pub(crate) fn receive(
+    link: Link,
+    prepare: Prepare,
+    source_log: Log,
+    lines: Lines,
+) -> JoinHandle<Immigration> {
     thread::spawn(move || {
         let mut link = Connection::from(link);
         let Ok(SourceMessage::Offer(offer)) = link.receiver.receive_message() else {
@@ -160,8 +166,43 @@ pub(crate) fn receive(link: Link, prepare: Prepare, source_log: Log) -> JoinHand
         };
         let log = Log::new(OnCommit::Record);
         let arbiter = |_| -> Result<Outcome, Unanswered> { Ok(source_log.outcome()) };
-        immigrate(link, *offer, |_| prepare(), &log, arbiter)
+        immigrate(link, *offer, |_| prepare(), &log, arbiter, lines)
     })
+}
+
+/// What opens connections for pages at the source, and where they come out at the destination. The
+/// thread behind it ends with the last that can open one.
+pub(crate) fn page_lines() -> (Dial, Lines) {
+    let listener = Arc::new(Listener::bind("127.0.0.1:0").unwrap());
+    let address = listener.address().to_owned();
+    let (sender, lines) = mpsc::channel();
+    let accepting = Arc::clone(&listener);
+    thread::spawn(move || {
+        while let Ok(arrival) = accepting.accept() {
+            let Ok(link) = arrival.greet(&Timeouts::default()) else { continue };
+            let mut link = Connection::from(link);
+            if let Ok(SourceMessage::Serve(serve)) = link.receiver.receive_message()
+                && sender.send((serve.line, link)).is_err()
+            {
+                return;
+            }
+        }
+    });
+    let closing = Closing(listener);
+    let dial = move || {
+        let _ = &closing;
+        Ok(Connection::from(Link::connect(&address, &Timeouts::default())?))
+    };
+    (Arc::new(dial), lines)
+}
+
+/// Closes a listener when it is dropped.
+struct Closing(Arc<Listener>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// One move of a machine, and what became of it on either side.
@@ -201,16 +242,15 @@ impl Attempt<'_> {
         prepare: Prepare,
     ) -> (Emigration, Immigration) {
         here.pace(self.rate).unwrap();
-        let destination = receive(there, prepare, self.log.clone());
-        let emigration = emigrate(
-            machine,
-            here,
-            self.offer.clone(),
-            &self.request,
-            &self.log,
-            self.observer,
-            &self.cancel,
-        );
+        let (dial, lines) = page_lines();
+        let destination = receive(there, prepare, self.log.clone(), lines);
+        let host = SourceHost {
+            journal: &self.log,
+            observer: self.observer,
+            cancel: &self.cancel,
+            dial: Some(dial),
+        };
+        let emigration = emigrate(machine, here, self.offer.clone(), &self.request, host);
         self.log.under_way.store(false, Ordering::SeqCst);
         (emigration, destination.join().unwrap())
     }

@@ -76,6 +76,15 @@ impl Journal {
         stage::came(&self.lock().entries, migration)
     }
 
+    /// Where the machine of an attempt was offered to from here.
+    #[must_use]
+    pub fn offered_to(&self, migration: MigrationId) -> Option<String> {
+        self.lock().entries.iter().find_map(|entry| match entry {
+            Entry::Offered { migration: id, to, .. } if *id == migration => Some(to.clone()),
+            _ => None,
+        })
+    }
+
     /// The last attempts by which machines came here to stay, `most` of them: each with where its
     /// source answers.
     #[must_use]

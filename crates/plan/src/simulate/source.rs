@@ -88,7 +88,7 @@ impl World<'_> {
             }
             // Nothing is verified: a simulated move compares no digests.
             Effect::OpenPageLines => (costs.commit, Event::PageLinesOpen),
-            Effect::ServePages => return,
+            Effect::ServePages { .. } => return,
             Effect::Digest { .. } => (Duration::ZERO, Event::Digested(0)),
             Effect::RecordCommit => (costs.commit, Event::Recorded),
             Effect::Resume => {

@@ -42,7 +42,7 @@ impl Cores {
             Effect::Digest { .. } => Task::Work(Input::Digested),
             Effect::OpenPageLines => Task::Work(Input::PageLinesOpen),
             // The machine is stopped, so the destination may ask: what it asks for is not modelled.
-            Effect::ServePages => Task::Work(Input::Tick),
+            Effect::ServePages { .. } => Task::Work(Input::Tick),
             // Whatever else there is looks at pages, of which none is ever written.
             _ => Task::Work(Input::Scanned),
         }
