@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Show(Machine),
     /// End a machine
     Stop(Machine),
+    /// Seek the destination of a machine whose pages follow it, where the link was lost
+    Recover(Recover),
     /// Tell what each way of moving a machine would do, and which one is best
     Plan(Plan),
     /// Move a running machine to another host
@@ -147,6 +149,15 @@ pub(crate) struct Attach {
     /// Its QMP socket
     #[arg(long, value_name = "PATH")]
     pub(crate) qmp: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The machine, as it is called at the host that it came from
+    pub(crate) name: String,
+    /// Where it is now, if that host has another address than before: a peer, or ADDRESS:PORT
+    #[arg(long, value_name = "HOST")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@
 //! | `POST /v1/machines/NAME/traces` | [`TraceRequest`] | a line of [`TraceEvent`] now and then; the last is not `progress`. Who leaves ends the recording |
 //! | `DELETE /v1/machines/NAME/traces` | | `null`; the recording ends soon after, with what there is |
 //! | `GET /v1/machines/NAME/traces/last` | | the file (`docs/trace-format.md`) |
+//! | `POST /v1/machines/NAME/recover` | [`RecoverRequest`] | [`MachineSummary`] |
 //! | `POST /v1/plans` | [`PlanRequest`] | a line of [`PlanEvent`] now and then; the last is the plan, or why there is none. Who leaves ends it |
 //! | `POST /v1/surveys` | [`SurveyRequest`] | [`Facts`](punctual_plan::Facts) |
 //! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
@@ -178,6 +179,14 @@ pub struct AttachRequest {
     pub name: String,
     /// Its QMP socket.
     pub qmp: PathBuf,
+}
+
+/// Asks to seek at once the destination of a machine whose pages follow it, where the link was lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverRequest {
+    /// Where it is now, if it moved meanwhile: a peer's name or `ADDRESS:PORT`.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 /// Asks to record which pages a machine writes.

@@ -18,7 +18,8 @@ use tokio::net::UnixStream;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    PlanEvent, PlanRequest, Problem, RunRequest, SurveyRequest, TraceEvent, TraceRequest, VERSION,
+    PlanEvent, PlanRequest, Problem, RecoverRequest, RunRequest, SurveyRequest, TraceEvent,
+    TraceRequest, VERSION,
 };
 
 /// How long a daemon may take to answer: QEMU's start is the longest that it waits for itself.
@@ -137,6 +138,20 @@ impl Client {
     pub async fn stop(&self, name: &str) -> Result<MachineSummary, ClientError> {
         let path = format!("/machines/{}", escaped(name));
         self.ask(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Has the destination of a machine whose pages follow it sought at once, at another address if
+    /// there is one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn recover(
+        &self,
+        name: &str,
+        request: &RecoverRequest,
+    ) -> Result<MachineSummary, ClientError> {
+        let path = format!("/machines/{}/recover", escaped(name));
+        self.ask(Method::POST, &path, Some(request)).await
     }
 
     /// Records which pages a machine writes, and tells how that goes on. To drop what is returned ends

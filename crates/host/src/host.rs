@@ -177,7 +177,7 @@ impl Host {
         }
     }
 
-    fn summary(&self, record: &Record) -> MachineSummary {
+    pub(crate) fn summary(&self, record: &Record) -> MachineSummary {
         let Record { name, standing, handle } = record;
         let migration = self.migrations.of_machine(name);
         let state = match standing {

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
-    PlanRequest, Problem, ProblemKind, RunRequest, SurveyRequest, TraceRequest,
+    PlanRequest, Problem, ProblemKind, RecoverRequest, RunRequest, SurveyRequest, TraceRequest,
 };
 use crate::host::Host;
 use crate::listener::Listener;
@@ -33,6 +33,7 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/machines", get(machines).post(run))
         .route("/machines/attach", post(attach))
         .route("/machines/{name}", get(machine).delete(stop))
+        .route("/machines/{name}/recover", post(recover))
         .route("/machines/{name}/traces", post(record).delete(end_recording))
         .route("/machines/{name}/traces/last", get(last_trace))
         .route("/plans", post(plan))
@@ -69,6 +70,14 @@ async fn attach(
 
 async fn stop(State(host): Shared, Path(name): Path<String>) -> Answer<MachineSummary> {
     blocking(move || host.stop(&name)).await.map(Json)
+}
+
+async fn recover(
+    State(host): Shared,
+    Path(name): Path<String>,
+    Request(request): Request<RecoverRequest>,
+) -> Answer<MachineSummary> {
+    blocking(move || host.recover_link(&name, request.to.as_deref())).await.map(Json)
 }
 
 async fn record(

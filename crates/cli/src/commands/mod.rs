@@ -13,7 +13,8 @@ mod list;
 mod man;
 mod migrate;
 mod plan;
-pub(crate) mod reproduce;
+pub(crate) mod recover;
+mod reproduce;
 mod run;
 mod show;
 pub(crate) mod simulate;
@@ -36,6 +37,7 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::List => ask(list::run(&global)),
         Command::Show(said) => ask(show::run(&global, &said.name)),
         Command::Stop(said) => ask(stop::run(&global, &said.name)),
+        Command::Recover(said) => ask(recover::run(&global, said)),
         Command::Plan(said) => ask(plan::run(&global, said)),
         Command::Migrate(said) => ask(migrate::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),

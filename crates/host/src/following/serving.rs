@@ -12,7 +12,7 @@ use punctual_link::{Link as Channel, Timeouts};
 use punctual_units::BytesPerSecond;
 use punctual_wire::MigrationId;
 
-use crate::api::{Id, Problem};
+use crate::api::{Id, MachineSummary, Problem};
 use crate::host::Host;
 use crate::registry::{Record, Standing};
 
@@ -141,7 +141,11 @@ impl Host {
 
     /// Seeks the destination of a machine whose pages are served again at once, at another address
     /// if there is one.
-    pub(crate) fn recover_link(&self, name: &str, to: Option<&str>) -> Result<(), Problem> {
+    pub(crate) fn recover_link(
+        &self,
+        name: &str,
+        to: Option<&str>,
+    ) -> Result<MachineSummary, Problem> {
         let record = self.registry.get(name)?;
         let Standing::Serving(id) = record.standing else {
             return Err(Problem::refused(
@@ -164,7 +168,7 @@ impl Host {
             }
         }
         tracing::info!(machine = name, address, "its destination is sought anew");
-        Ok(())
+        Ok(self.summary(&record))
     }
 
     fn offered_to(&self, id: Id, name: &str) -> Result<String, Problem> {
