@@ -15,6 +15,7 @@
 //! | `POST /v1/plans` | [`PlanRequest`] | a line of [`PlanEvent`] now and then; the last is the plan, or why there is none. Who leaves ends it |
 //! | `POST /v1/surveys` | [`SurveyRequest`] | [`Facts`](punctual_plan::Facts) |
 //! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
+//! | `POST /v1/upgrades` | [`UpgradeRequest`] | [`Migration`], to this host itself |
 //! | `GET /v1/migrations` | | a list of [`Migration`] |
 //! | `GET /v1/migrations/ID` | | [`Migration`] |
 //! | `DELETE /v1/migrations/ID` | | [`Migration`]; it is cancelled soon after |
@@ -24,6 +25,7 @@
 //! Whatever goes wrong is answered by a [`Problem`] and a status that fits its [`ProblemKind`].
 
 mod planning;
+mod upgrade;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use planning::{PlanEvent, PlanRequest, SurveyRequest};
+pub use upgrade::UpgradeRequest;
 
 /// What stands before every path.
 pub const VERSION: &str = "/v1";
@@ -87,6 +90,8 @@ pub enum MachineState {
     Traced,
     /// It runs and is being moved to another host.
     Leaving,
+    /// It runs, and its QEMU is being replaced.
+    Replacing,
     /// It belongs to another host, which has not been heard to run it.
     Departed,
     /// It runs at another host, which still needs pages of it from here.
@@ -111,6 +116,7 @@ impl fmt::Display for MachineState {
             Self::Arriving => "arriving",
             Self::Traced => "traced",
             Self::Leaving => "leaving",
+            Self::Replacing => "replacing",
             Self::Departed => "departed",
             Self::Serving => "serving",
             Self::Depending => "depending",

@@ -246,7 +246,7 @@ fn admit(host: &Arc<Host>, offer: &Offer) -> Result<Admission, Vec<Refusal>> {
     let command_line = host.hypervisor.consider(offer)?;
     if !offer.dry_run {
         let standing = Standing::Arriving(offer.migration.into());
-        let record = Record { name: name.clone(), standing, handle: Handle::Null };
+        let record = Record::new(name.clone(), standing, Handle::Null);
         let taken = host.registry.add(record);
         taken.map_err(|error| refuse("name-taken", error.to_string(), "migrate again"))?;
     }
@@ -261,7 +261,7 @@ fn start(
     let arrival = host.hypervisor.receive(offer)?;
     let standing = Standing::Arriving(offer.migration.into());
     // On an error the machine is dropped, and so discarded.
-    host.registry.put(Record { name: offer.machine.clone(), standing, handle: arrival.handle })?;
+    host.registry.put(Record::new(offer.machine.clone(), standing, arrival.handle))?;
     Ok(arrival.machine)
 }
 

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
     PlanEvent, PlanRequest, Problem, RecoverRequest, RunRequest, SurveyRequest, TraceEvent,
-    TraceRequest, VERSION,
+    TraceRequest, UpgradeRequest, VERSION,
 };
 
 /// How long a daemon may take to answer: QEMU's start is the longest that it waits for itself.
@@ -210,6 +210,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn migrate(&self, request: &MigrateRequest) -> Result<Migration, ClientError> {
         self.ask(Method::POST, "/migrations", Some(request)).await
+    }
+
+    /// Begins to put another QEMU in a machine's place and returns at once; [`Client::follow`]
+    /// tells how it goes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upgrade(&self, request: &UpgradeRequest) -> Result<Migration, ClientError> {
+        self.ask(Method::POST, "/upgrades", Some(request)).await
     }
 
     /// The migrations under way and lately ended.

@@ -63,7 +63,12 @@ impl Host {
     }
 
     /// The report of an attempt that ended before the engine had it.
-    fn report_of(&self, request: &MigrateRequest, outcome: Ending, problem: &Problem) -> Report {
+    pub(crate) fn report_of(
+        &self,
+        request: &MigrateRequest,
+        outcome: Ending,
+        problem: &Problem,
+    ) -> Report {
         let reason = match problem.remedy.as_str() {
             "" => problem.what.clone(),
             remedy => format!("{}; {remedy}", problem.what),

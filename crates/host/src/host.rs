@@ -104,13 +104,12 @@ impl Host {
     /// Starts a machine. Its record comes first, so that a crash leaves nothing unknown.
     pub(crate) fn run(&self, request: &RunRequest) -> Result<MachineSummary, Problem> {
         let name = self.hypervisor.name_of(&request.spec)?;
-        let starting =
-            Record { name: name.clone(), standing: Standing::Starting, handle: Handle::Null };
+        let starting = Record::new(name.clone(), Standing::Starting, Handle::Null);
         self.registry.add(starting)?;
         let started = self.hypervisor.run(&request.spec, &request.directory);
         let handle = started.inspect_err(|_| self.forget(&name))?;
         tracing::info!(machine = name, "started");
-        let record = Record { name, standing: Standing::Resident, handle };
+        let record = Record::new(name, Standing::Resident, handle);
         self.registry.put(record.clone())?;
         Ok(self.summary(&record))
     }
@@ -122,7 +121,7 @@ impl Host {
             return Err(RegistryError::Taken(name.clone()).into());
         }
         let handle = self.hypervisor.attach(name, qmp)?;
-        let record = Record { name: name.clone(), standing: Standing::Resident, handle };
+        let record = Record::new(name.clone(), Standing::Resident, handle);
         self.registry.add(record.clone())?;
         tracing::info!(machine = name, qmp = %qmp.display(), "attached");
         Ok(self.summary(&record))
@@ -178,7 +177,7 @@ impl Host {
     }
 
     pub(crate) fn summary(&self, record: &Record) -> MachineSummary {
-        let Record { name, standing, handle } = record;
+        let Record { name, standing, handle, .. } = record;
         let migration = self.migrations.of_machine(name);
         let state = match standing {
             Standing::Starting => MachineState::Starting,
@@ -187,6 +186,7 @@ impl Host {
             Standing::Departed(_) => MachineState::Departed,
             Standing::Undecided(_) => MachineState::Undecided,
             Standing::Leaving(_) => MachineState::Leaving,
+            Standing::Replacing(_) => MachineState::Replacing,
             Standing::Traced => MachineState::Traced,
             Standing::Serving(_) => MachineState::Serving,
             Standing::Depending(_) => match self.hypervisor.state(handle) {
@@ -228,7 +228,7 @@ fn remedy(name: &str, standing: Standing) -> String {
         Standing::Resident | Standing::Starting | Standing::Ending => {
             "try again in a moment".to_owned()
         }
-        Standing::Leaving(_) => {
+        Standing::Leaving(_) | Standing::Replacing(_) => {
             format!("wait for it (`punctual watch`), or `punctual cancel {name}`")
         }
         Standing::Traced => {

@@ -9,6 +9,7 @@
 //!                   │ ├── registry: which machines are here    (state directory)
 //!                   │ ├── journal:  who owns a moving machine  (state directory)
 //!                   │ ├── migrations: those under way, and who watches them
+//!                   │ ├── local:      a machine gets another QEMU, and stays
 //!                   │ ├── traces:     page writes, recorded           (state directory)
 //!                   │ ├── experience: what past moves took            (state directory)
 //!                   │ └── planning:   what a move would do, before it begins
@@ -33,6 +34,7 @@ mod host;
 pub mod hypervisor;
 mod journal;
 mod listener;
+mod local;
 mod migrations;
 mod planning;
 mod ram_mount;

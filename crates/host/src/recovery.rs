@@ -9,6 +9,7 @@
 //! | leaving, undecided, serving | committed, pages owed | they are served until its destination has them |
 //! | leaving, undecided | committed | it is not ours: what is left is discarded |
 //! | leaving, undecided | not committed | it is ours: it is made to run |
+//! | replacing | | it has two processes here, see [`crate::local`] |
 //! | arriving | commit not asked for | what there is of it is discarded |
 //! | arriving | commit asked for, it runs | it is ours: only the commit lets it run |
 //! | arriving | commit asked for | the source is asked until it answers; then as it says |
@@ -62,6 +63,7 @@ fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
         Standing::Leaving(id) | Standing::Undecided(id) => leaving(host, record, id.into()),
         Standing::Serving(id) => serving(host, record, id.into()),
         Standing::Depending(id) => depending(host, &record, id.into()),
+        Standing::Replacing(id) => crate::local::recover(host, record, id.into()),
         Standing::Arriving(id) => arriving(host, record, id.into()),
     }
 }

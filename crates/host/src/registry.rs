@@ -24,6 +24,20 @@ pub(crate) struct Record {
     pub standing: Standing,
     /// What its hypervisor needs to find it again; only that knows the shape.
     pub handle: serde_json::Value,
+    /// The same of the process that is to take its place, see [`Standing::Replacing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<serde_json::Value>,
+}
+
+impl Record {
+    /// The record of a machine with one process.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        standing: Standing,
+        handle: serde_json::Value,
+    ) -> Self {
+        Self { name: name.into(), standing, handle, successor: None }
+    }
 }
 
 /// Whether a machine is at home here.
@@ -40,6 +54,10 @@ pub enum Standing {
     Traced,
     /// It runs here, but may be gone by this migration.
     Leaving(Id),
+    /// It runs here, and another process takes its place by this migration: the record's handle is
+    /// that of the first, and its successor, once there is anything of it, the other. The journal
+    /// says which of them is the machine.
+    Replacing(Id),
     /// It comes in by this migration and may have to be discarded.
     Arriving(Id),
     /// It went by this migration, and the destination has not been heard to run it. What is left
@@ -59,6 +77,7 @@ impl Standing {
     pub(crate) fn attempt(self) -> Option<Id> {
         match self {
             Self::Leaving(id)
+            | Self::Replacing(id)
             | Self::Arriving(id)
             | Self::Departed(id)
             | Self::Serving(id)
@@ -77,6 +96,7 @@ impl fmt::Display for Standing {
             Self::Ending => "is being ended",
             Self::Traced => "is not free: a recording of its page writes is under way",
             Self::Leaving(_) => "is not free: another migration is under way",
+            Self::Replacing(_) => "is not free: its QEMU is being replaced",
             Self::Arriving(_) => "is arriving and has not run here yet",
             Self::Departed(_) => "belongs to another host, to which it was moved",
             Self::Serving(_) => "runs at another host, which still needs pages of it from here",
@@ -265,11 +285,7 @@ mod tests {
     use super::*;
 
     fn record(name: &str) -> Record {
-        Record {
-            name: name.to_owned(),
-            standing: Standing::Resident,
-            handle: serde_json::json!({ "pid": 7 }),
-        }
+        Record::new(name, Standing::Resident, serde_json::json!({ "pid": 7 }))
     }
 
     #[test]

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::api::{
     AttachRequest, HostFacts, Id, MachineDetails, MachineSummary, MigrateRequest, Migration,
     PlanRequest, Problem, ProblemKind, RecoverRequest, RunRequest, SurveyRequest, TraceRequest,
+    UpgradeRequest,
 };
 use crate::host::Host;
 use crate::listener::Listener;
@@ -38,6 +39,7 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/machines/{name}/traces/last", get(last_trace))
         .route("/plans", post(plan))
         .route("/surveys", post(survey))
+        .route("/upgrades", post(upgrade))
         .route("/migrations", get(migrations).post(migrate))
         .route("/migrations/{id}", get(migration).delete(cancel))
         .route("/migrations/{id}/events", get(events_of))
@@ -126,6 +128,13 @@ async fn migrate(
     Request(request): Request<MigrateRequest>,
 ) -> Answer<Migration> {
     blocking(move || host.migrate(request)).await.map(Json)
+}
+
+async fn upgrade(
+    State(host): Shared,
+    Request(request): Request<UpgradeRequest>,
+) -> Answer<Migration> {
+    blocking(move || host.upgrade(request)).await.map(Json)
 }
 
 async fn migrations(State(host): Shared) -> Answer<Vec<Migration>> {

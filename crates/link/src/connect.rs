@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -104,6 +104,23 @@ impl Link {
         Ok(Self { sender, receiver, socket })
     }
 
+    /// The two ends of a connection within this host, for two parties in one process.
+    ///
+    /// # Errors
+    /// The host has no loopback interface that is up.
+    pub fn pair(timeouts: &Timeouts) -> Result<(Self, Self), LinkError> {
+        let begun = local_connection().map_err(|cause| {
+            let fault = LinkFault::Io { action: "connect to itself", cause };
+            LinkError { peer: "this host".to_owned(), fault }
+        });
+        let ((near, near_peer), (far, far_peer)) = begun?;
+        std::thread::scope(|scope| {
+            let far = scope.spawn(|| Self::greet(far, far_peer, timeouts, Versions::SPOKEN));
+            let near = Self::greet(near, near_peer, timeouts, Versions::SPOKEN)?;
+            Ok((near, far.join().expect("to greet does not panic")?))
+        })
+    }
+
     /// The address of the other side.
     #[must_use]
     pub fn peer(&self) -> &str {
@@ -130,6 +147,23 @@ impl Link {
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
+    }
+}
+
+/// Two ends of a connection, each with the address of the other.
+type Ends = ((TcpStream, SocketAddr), (TcpStream, SocketAddr));
+
+fn local_connection() -> io::Result<Ends> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let there = listener.local_addr()?;
+    let near = TcpStream::connect(there)?;
+    let here = near.local_addr()?;
+    loop {
+        // Somebody else of this host may have found the port.
+        let (far, peer) = listener.accept()?;
+        if peer == here {
+            return Ok(((near, there), (far, here)));
+        }
     }
 }
 

@@ -122,7 +122,17 @@ impl Fake {
         Self::new(name, layout, Status::Waiting)
     }
 
+    /// Another machine that waits for the state of this one, in the same memory.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self::with(&self.name, Arc::clone(&self.ram), Status::Waiting)
+    }
+
     fn new(name: &str, layout: MemoryLayout, status: Status) -> Result<Self, RamError> {
+        Ok(Self::with(name, Arc::new(Ram::in_memory(layout)?), status))
+    }
+
+    fn with(name: &str, ram: Arc<Ram>, status: Status) -> Self {
         let state = State {
             status,
             traced: None,
@@ -133,9 +143,8 @@ impl Fake {
             faults: BTreeMap::new(),
             calls: Vec::new(),
         };
-        let ram = Arc::new(Ram::in_memory(layout)?);
         let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
-        Ok(Self { name: name.to_owned(), ram, shared: Arc::new(shared) })
+        Self { name: name.to_owned(), ram, shared: Arc::new(shared) }
     }
 
     /// The memory.

@@ -61,6 +61,21 @@ pub struct Arrival {
     pub handle: Handle,
 }
 
+/// Starts the process of a machine; nothing is left of it on an error.
+pub type StartArrival = Box<dyn FnOnce() -> Result<Arrival, MachineError> + Send>;
+
+/// A machine about to change its process on this host, and to keep its memory where it is.
+pub struct Succession {
+    /// The machine, leaving its process.
+    pub departure: Departure,
+    /// The command line of the other process.
+    pub command_line: Vec<String>,
+    /// What finds the other process, or what there is of it, from before it is started.
+    pub handle: Handle,
+    /// Starts it, in the same memory: neither loses it when the other is removed.
+    pub start: StartArrival,
+}
+
 /// Runs machines. The daemon knows their kind only by this.
 ///
 /// All of it may block for as long as a machine's process takes to answer, and no longer.
@@ -132,6 +147,18 @@ pub trait Hypervisor: Send + Sync {
     /// Its memory is gone, or it runs.
     fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem>;
 
+    /// Makes a machine ready to change its process on this host: to what `program` is, or to the
+    /// program that it runs. Starts nothing; it runs on, untouched.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn succeed(
+        &self,
+        name: &str,
+        handle: &Handle,
+        program: Option<&Path>,
+    ) -> Result<Succession, Vec<Refusal>>;
+
     /// Makes a machine run that an attempt left paused, in whatever state: one that was to leave,
     /// or one that has arrived. One that runs is left alone.
     ///
@@ -141,6 +168,8 @@ pub trait Hypervisor: Send + Sync {
 
     /// Ends a machine, or what is left of it, and removes all that it has: process, RAM, sockets,
     /// taps.
+    /// Memory that it shares with another process is that one's then.
+    ///
     /// Without a handle, whatever bears its name in this host's directories. Nothing left is no
     /// error.
     ///

@@ -1,5 +1,7 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
+mod succession;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;
@@ -19,7 +21,7 @@ use punctual_units::Bytes;
 use punctual_wire::{Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Departure, Examination, Handle, Hypervisor, Identity};
+use super::{Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession};
 use crate::api::{MachineState, Problem, RamFile};
 use crate::config::HostConfig;
 
@@ -70,8 +72,7 @@ impl QemuHypervisor {
 
     /// Removes what the plan in a machine's directory made, or what of it a crash left time for;
     /// its process first.
-    fn discard_planned(&self, name: &str) -> Result<(), String> {
-        let directory = self.places.directory(name);
+    fn discard_planned(directory: &Path) -> Result<(), String> {
         if let Ok(plan) = fs::read(directory.join("plan.json")) {
             let plan: Plan = serde_json::from_slice(&plan).map_err(|error| error.to_string())?;
             for process in processes_of(&plan) {
@@ -81,7 +82,7 @@ impl QemuHypervisor {
             taps.try_for_each(|tap| tap.remove()).map_err(|error| error.to_string())?;
             plan.ram.iter().try_for_each(|file| remove_file(&file.path))?;
         }
-        match fs::remove_dir_all(&directory) {
+        match fs::remove_dir_all(directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(format!("{}: {error}", directory.display()))
             }
@@ -193,15 +194,7 @@ impl Hypervisor for QemuHypervisor {
             cause: cause.into(),
         })?;
         let destination = Destination::start(plan)?;
-        let plan = destination.plan();
-        let pid = destination.qmp().peer();
-        let found = Found {
-            monitor: plan.monitor.clone(),
-            pid,
-            started: started(pid).unwrap_or(0),
-            memory: plan.ram.iter().map(|file| file.size).sum(),
-            ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
-        };
+        let found = Found::of_plan(destination.plan(), destination.qmp().peer());
         Ok(Arrival { handle: found.into(), machine: Box::new(destination) })
     }
 
@@ -227,6 +220,15 @@ impl Hypervisor for QemuHypervisor {
         Ok(Box::new(machine.into_source(Arc::new(ram))).surrender())
     }
 
+    fn succeed(
+        &self,
+        name: &str,
+        handle: &Handle,
+        program: Option<&Path>,
+    ) -> Result<Succession, Vec<Refusal>> {
+        self.plan_succession(name, handle, program)
+    }
+
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
         let found = found(handle).ok_or_else(unreadable)?;
         Source::recover(&found.monitor).map(drop).map_err(|error| Problem::failed(error, ""))
@@ -239,30 +241,44 @@ impl Hypervisor for QemuHypervisor {
                 "remove what is named by hand",
             )
         };
-        if let Some(found) = handle.and_then(found) {
-            let removed = match Machine::attach(&found.monitor) {
-                Ok(machine) if machine.process().pid() == found.pid => {
-                    machine.quit().map_err(|error| error.to_string())
-                }
-                _ => found.remove(),
-            };
-            removed.map_err(failed)?;
-        }
-        self.discard_planned(name).map_err(failed)
+        let Some(found) = handle.and_then(found) else {
+            return Self::discard_planned(&self.places.directory(name)).map_err(failed);
+        };
+        let removed = match Machine::attach(&found.monitor) {
+            Ok(machine) if machine.process().pid() == found.pid => {
+                machine.quit().map_err(|error| error.to_string())
+            }
+            _ => found.remove(),
+        };
+        removed.map_err(failed)?;
+        let directory = self.own_directory(&found.monitor);
+        directory.map_or(Ok(()), |directory| Self::discard_planned(&directory)).map_err(failed)
     }
 }
 
 /// The processes that were started by a plan: its arguments name the machine's own directory, so
-/// no other process has them.
+/// no other process has them. A program that is a script may have put some before them.
 fn processes_of(plan: &Plan) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| Program::of(*pid).is_ok_and(|program| program.arguments == plan.arguments))
+    let is_of = |program: Program| program.arguments.ends_with(&plan.arguments);
+    pids.filter(|pid| Program::of(*pid).is_ok_and(is_of))
         .filter_map(|pid| Process::open(pid).ok())
         .collect()
 }
 
 impl Found {
+    /// What a plan makes, run by process `pid`.
+    fn of_plan(plan: &Plan, pid: u32) -> Self {
+        Self {
+            monitor: plan.monitor.clone(),
+            pid,
+            started: started(pid).unwrap_or(0),
+            memory: plan.ram.iter().map(|file| file.size).sum(),
+            ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
+        }
+    }
+
     fn lives(&self) -> bool {
         started(self.pid) == Some(self.started)
     }

@@ -85,15 +85,16 @@ impl Journal {
         })
     }
 
-    /// The last attempts by which machines came here to stay, `most` of them: each with where its
-    /// source answers.
+    /// The last attempts by which machines came here from other hosts to stay, `most` of them: each
+    /// with where its source answers.
     #[must_use]
     pub fn came_here(&self, most: usize) -> Vec<(MigrationId, String)> {
         let state = self.lock();
         let came = state.entries.iter().rev().filter_map(|entry| match entry {
             Entry::Accepted { migration, source_address, .. } => {
                 let came = stage::came(&state.entries, *migration);
-                let ours = matches!(came, Some(Came::Ours { .. }));
+                let local = stage::left(&state.entries, *migration).is_some();
+                let ours = !local && matches!(came, Some(Came::Ours { .. }));
                 ours.then(|| (*migration, source_address.clone()))
             }
             _ => None,

@@ -12,7 +12,9 @@ use punctual_wire::{Offer, Refusal};
 use serde_json::json;
 
 use crate::api::{MachineState, Problem, RamFile};
-use crate::hypervisor::{Arrival, Departure, Examination, Handle, Hypervisor, Identity};
+use crate::hypervisor::{
+    Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession,
+};
 
 /// The machines of one host. They outlive its daemon, as QEMU does.
 #[derive(Debug, Default)]
@@ -114,6 +116,26 @@ impl Hypervisor for Arc<Fakes> {
         Ok(self.find(handle).ok_or_else(gone)?.remains())
     }
 
+    /// Their names count them.
+    fn succeed(
+        &self,
+        name: &str,
+        handle: &Handle,
+        _: Option<&Path>,
+    ) -> Result<Succession, Vec<Refusal>> {
+        let departure = self.depart(name, handle)?;
+        let next = format!("{}'", handle.as_str().expect("a handle is a name"));
+        let successor = self.find(handle).expect("it was found before").successor();
+        let (fakes, handle) = (Arc::clone(self), json!(next));
+        let command_line = vec!["fake".to_owned(), next.clone()];
+        let planned = handle.clone();
+        let start = Box::new(move || {
+            fakes.put(&next, &successor);
+            Ok(Arrival { machine: Box::new(successor.destination()), handle })
+        });
+        Ok(Succession { departure, command_line, handle: planned, start })
+    }
+
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
         let gone = || Problem::failed("the machine is gone", "");
         let machine = self.find(handle).ok_or_else(gone)?;
@@ -124,8 +146,8 @@ impl Hypervisor for Arc<Fakes> {
         resumed.map_err(|error| Problem::failed(error, ""))
     }
 
-    fn discard(&self, name: &str, _: Option<&Handle>) -> Result<(), Problem> {
-        self.lock().remove(name);
+    fn discard(&self, name: &str, handle: Option<&Handle>) -> Result<(), Problem> {
+        self.lock().remove(handle.and_then(Handle::as_str).unwrap_or(name));
         Ok(())
     }
 }

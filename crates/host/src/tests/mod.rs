@@ -7,6 +7,7 @@ mod planning;
 mod processes;
 mod recovery;
 mod tracing;
+mod upgrades;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::{Site, config, fakes, request};
 use crate::api::{MachineState, Problem};
-use crate::hypervisor::{Arrival, Departure, Examination, Handle, Hypervisor, Identity};
+use crate::hypervisor::{
+    Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession,
+};
 
 /// The processes of one host.
 #[derive(Debug)]
@@ -85,6 +87,10 @@ impl Hypervisor for Arc<Processes> {
         let process = Process::wait(&self.setup(&offer.machine)).unwrap();
         let handle = self.put(&offer.machine, &process);
         Ok(Arrival { machine: Box::new(ProcessDestination::new(process)), handle })
+    }
+
+    fn succeed(&self, _: &str, _: &Handle, _: Option<&Path>) -> Result<Succession, Vec<Refusal>> {
+        unimplemented!("a process does not share its memory")
     }
 
     fn depends(&self, _: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {

@@ -23,7 +23,7 @@ fn left(directory: &TempDir, host: &str, standing: Standing, entries: &[Entry]) 
     let config = config(host, directory.path());
     std::fs::create_dir_all(&config.state_dir).unwrap();
     let registry = Registry::open(&config.machines()).unwrap();
-    let record = Record { name: "web".to_owned(), standing, handle: json!("web") };
+    let record = Record::new("web", standing, json!("web"));
     registry.add(record).unwrap();
     let journal = Journal::open(&config.journal()).unwrap();
     entries.iter().for_each(|entry| journal.record(entry).unwrap());
