@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use punctual_units::{Bytes, Pages};
+use punctual_units::{Bytes, Pages, Probability};
 use punctual_wire::Offer;
 
 use crate::Request;
 use crate::report::{
     Ending, Engine, Holder, Measured, Missed, Phases, Promise, Promised, Report, Sample,
 };
+use crate::slowing::Slowing;
 
 /// Samples are at least so far apart, changes of round aside.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
@@ -24,6 +25,7 @@ pub(crate) struct Course {
     pub(crate) digest_equal: Option<bool>,
     /// The promise turned out to be unreachable, and the move went on.
     pub(crate) missed: Option<Missed>,
+    pub(crate) slowing: Slowing,
     samples: Vec<Sample>,
     marks: Marks,
 }
@@ -55,6 +57,7 @@ impl Course {
     pub(crate) fn stopped(&mut self, at: Duration, since: Duration) {
         self.marks.stopped = Some(since.min(at));
         self.marks.quiet = Some(at);
+        self.slowing.set(since.min(at), Probability::ONE);
     }
 
     /// The last page has been sent.
@@ -73,6 +76,7 @@ impl Course {
 
     /// The guest is known to run again, here or there.
     pub(crate) fn running(&mut self, at: Duration) {
+        self.slowing.set(at, Probability::ONE);
         self.marks.running = Some(at);
     }
 
@@ -132,6 +136,7 @@ impl Course {
             phases: self.marks.phases(),
             post_copy: None,
             missed: self.missed,
+            throttled: self.slowing.until(at),
         };
         let promise = match promise {
             Some(promise) => Some(promise),

@@ -21,6 +21,7 @@ mod remainder;
 pub mod report;
 mod request;
 pub mod rule;
+mod slowing;
 pub mod source;
 pub mod times;
 

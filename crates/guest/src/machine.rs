@@ -105,7 +105,7 @@ pub trait SourceMachine: Send {
     /// more where so little cannot be dealt out; returns the share as it is. 1 undoes it, and so
     /// does everything that ends the attempt: [`SourceMachine::resume`],
     /// [`SourceMachine::surrender`], dropping the machine. [`SourceMachine::stop`] lifts it, too,
-    /// since a slow guest would be slow to stop. A machine that knows no such thing answers 1.
+    /// once the guest has been told to stop: a slow one would take long to hear of it. A machine that knows no such thing answers 1.
     ///
     /// # Errors
     /// It cannot be slowed down here; it runs as before.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_model::Heat;
-use punctual_units::{PageIndex, PageRange, PageSet, Pages};
+use punctual_units::{PageIndex, PageRange, PageSet, Pages, Probability};
 
 /// What the guest does to its memory.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,8 @@ pub(crate) struct Guest {
     requests: Vec<Request>,
     now: Duration,
     owed: f64,
+    /// How much of its work it gets done.
+    share: f64,
     random: u64,
     swept: u64,
     /// Pages that follow it to where it runs now, and the one that it waits for.
@@ -79,6 +81,7 @@ impl Guest {
             requests: vec![],
             now: Duration::ZERO,
             owed: 0.0,
+            share: 1.0,
             random: seed | 1,
             swept: seed,
             missing: None,
@@ -95,6 +98,11 @@ impl Guest {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random % below.max(1)
+    }
+
+    /// From now on it gets on with its work at this share of its speed.
+    pub(crate) fn throttle(&mut self, share: Probability) {
+        self.share = share.get();
     }
 
     fn mark(&mut self, page: u64) {
@@ -146,7 +154,7 @@ impl Guest {
             return;
         }
         let Workload { writes, stray, hot, pages, .. } = self.workload;
-        self.owed += time * (writes + stray) as f64;
+        self.owed += time * self.share * (writes + stray) as f64;
         while self.owed >= 1.0 {
             self.owed -= 1.0;
             let is_stray = stray > 0 && self.random(writes + stray) < stray;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use punctual_engine::report::Report;
 use punctual_engine::source::{self, Batch, BatchKind, Effect, Event};
-use punctual_units::{Bytes, PageIndex, Pages};
+use punctual_units::{Bytes, PageIndex, Pages, Probability};
 use punctual_wire::{DestinationMessage, Outcome as Decided, SourceMessage};
 
 use crate::fault::{Failure, Side};
@@ -106,6 +106,7 @@ impl World {
                 self.excused = true;
                 Event::MachineFailed(reason)
             }
+            Effect::Throttle(_) => Event::NotThrottled(reason),
             _ => Event::MachineFailed(reason),
         };
         self.schedule(EFFECT, Action::Source(event));
@@ -140,6 +141,10 @@ impl World {
                 return self.schedule(self.setting.scan, Action::Source(event));
             }
             Effect::ScanAmong(pages) => Event::Scanned { written: self.guest.scan_among(&pages) },
+            Effect::Throttle(share) => {
+                self.guest.throttle(share);
+                Event::Throttled { share }
+            }
             Effect::OpenPageLines => match (self.is_open(), self.armed.source_log.take()) {
                 (true, None) => Event::PageLinesOpen,
                 (false, _) => Event::PageLinesNotOpen("no answer".to_owned()),
@@ -148,6 +153,7 @@ impl World {
             Effect::ServePages { .. } => return self.serving = true,
             Effect::Stop => {
                 self.guest.running = false;
+                self.guest.throttle(Probability::ONE);
                 self.stopped_at = self.now;
                 let after = (self.guest.settled_at() - self.now).max(EFFECT);
                 return self.schedule(after, Action::Source(Event::Stopped { since: self.now }));
@@ -258,6 +264,7 @@ impl World {
             self.blackout = self.now - self.stopped_at;
         }
         self.guest.running = true;
+        self.guest.throttle(Probability::ONE);
     }
 
     pub(crate) fn crash_source(&mut self, down: Duration) {

@@ -195,6 +195,10 @@ impl Driver<'_> {
                 .machine
                 .settle()
                 .map(|settled| Event::Settled { direct_io: settled != Settled::NoDirectIo }),
+            Effect::Throttle(share) => Ok(match self.machine.throttle(share) {
+                Ok(share) => Event::Throttled { share },
+                Err(error) => Event::NotThrottled(told(&error)),
+            }),
             Effect::PrepareStop => self.machine.prepare_stop().map(|()| Event::StopPrepared),
             Effect::Scan => self.scan(),
             Effect::ScanAmong(pages) => self.scan_among(&pages),

@@ -3,6 +3,7 @@
 mod missed;
 mod predicted;
 mod promise;
+mod throttled;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use predicted::{Interval, Intervals, Predicted, Quantiles};
 pub use promise::Promise;
 pub use punctual_model::{Mode, OnMiss, Policy};
 pub use punctual_wire::Engine;
+pub use throttled::Throttled;
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
 
@@ -122,6 +124,9 @@ pub struct Measured {
     /// Where the promise turned out to be unreachable and the move went on: what was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
+    /// Where the guest was slowed down for that: how far, and for how long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<Throttled>,
 }
 
 /// The part of a move in which the machine depends on two hosts.

@@ -9,7 +9,8 @@ impl Rule {
     /// The promise cannot be kept, for this `reason`: does what was asked for in that case.
     pub(super) fn miss(&mut self, now: &Outlook<'_>, reason: GiveUp) -> Decision {
         match self.on_miss {
-            OnMiss::Cancel | OnMiss::Throttle => Decision::GiveUp(reason),
+            OnMiss::Cancel => Decision::GiveUp(reason),
+            OnMiss::Throttle => self.slow_down(now, reason),
             OnMiss::Extend => {
                 self.note_miss(now, &reason);
                 self.within = self.within.saturating_mul(2);
@@ -33,7 +34,7 @@ impl Rule {
     }
 
     /// The first miss is the one that counts.
-    fn note_miss(&mut self, now: &Outlook<'_>, reason: &GiveUp) {
+    pub(super) fn note_miss(&mut self, now: &Outlook<'_>, reason: &GiveUp) {
         self.missed.get_or_insert_with(|| Missed {
             at: now.at,
             why: reason.to_string(),

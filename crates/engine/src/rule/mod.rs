@@ -6,6 +6,7 @@ mod pre_copy;
 mod reasons;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::Request;
 use crate::report::Missed;
 pub(crate) use reasons::Shown;
 pub use reasons::{Continue, Decision, Expected, GiveUp, Stop};
+use throttle::Slowing;
 
 /// Of the time that the fixed part leaves, the copy may take so much by its estimate: the rest is
 /// for what a link and an encoder do unforeseen. What the guest does is in the estimate.
@@ -39,6 +41,9 @@ pub(crate) struct Outlook<'a> {
     pub(crate) lull: &'a dyn Fn(Duration) -> Option<Duration>,
     /// The interruption of a stop behind which pages follow, as it will surely not be exceeded.
     pub(crate) follow: &'a dyn Fn() -> Expected,
+    /// What the copy will surely not exceed once the guest has been left this share of its time for
+    /// some rounds.
+    pub(crate) copy_slowed: &'a dyn Fn(f64) -> Duration,
     /// Whether anything is known of the rate of the link.
     pub(crate) link_known: bool,
 }
@@ -62,6 +67,7 @@ pub(crate) struct Rule {
     /// The guest is stopped in any case, in time.
     force: bool,
     on_miss: OnMiss,
+    slowing: Slowing,
     extra: u32,
     /// The best estimate so far, and when there was last headway.
     best: Option<(Duration, Duration)>,
@@ -77,7 +83,10 @@ impl Rule {
             asked,
             within: request.within,
             rounds: request.strategy.rounds,
-            force: request.force,
+            // Where pages may follow, that is better than a long interruption.
+            force: request.force
+                && (request.mode, request.on_miss) != (Mode::PreCopy, OnMiss::PostCopy),
+            slowing: Slowing::default(),
             on_miss: request.on_miss,
             extra: 0,
             best: None,

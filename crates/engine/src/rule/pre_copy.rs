@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use punctual_model::Rounds;
+use punctual_model::{OnMiss, Rounds};
 
 use super::{Continue, Decision, GiveUp, Outlook, Rule, Stop};
 
@@ -18,6 +18,8 @@ pub(super) const MOST_EXTRA: u32 = 3;
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The same of a machine that is moved in any case and cannot come within what was asked.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(100);
+/// So long without headway is nothing unusual: rounds go on without a pause.
+pub(super) const HASTE: Duration = Duration::from_secs(3);
 /// An estimate that is better by less than this share is no headway.
 const HEADWAY: f64 = 0.05;
 
@@ -34,7 +36,8 @@ impl Rule {
             return self.stop_or_shrink(now);
         }
         if self.is_last_moment(now) {
-            return self.forced(now);
+            let late = || self.deadline_passed(now.settled.surely.total());
+            return if self.force { self.forced(now) } else { Decision::GiveUp(late()) };
         }
         let headway = match self.hopeless(now) {
             Err(reason) => return Decision::GiveUp(reason),
@@ -46,6 +49,7 @@ impl Rule {
         }
         Decision::Continue(match headway {
             Headway::Lull(wait) => Continue::LullForeseen { wait },
+            Headway::Awaited => Continue::NothingGained,
             Headway::Made | Headway::Lacking => Continue::NotYet,
         })
     }
@@ -78,7 +82,11 @@ impl Rule {
     /// Whether another round would be one too many for a machine that is moved in any case.
     fn is_last_moment(&self, now: &Outlook<'_>) -> bool {
         let behind_it = now.at.saturating_add(now.next_round.mul_f64(1.25));
-        self.must_stop(behind_it, now.settled.likely.total())
+        let stopped = match self.may_follow() {
+            true => (now.follow)(),
+            false => now.settled.likely,
+        };
+        self.must_stop(behind_it, stopped.total())
     }
 
     /// Whether copying on leads to anything.
@@ -100,27 +108,38 @@ impl Rule {
         let without_headway = now.at.saturating_sub(since);
         // Nothing makes up for a fixed part that is too long alone.
         let in_reach = now.settled.surely.fixed < self.asked;
-        let patience = if in_reach { PATIENCE } else { LITTLE_PATIENCE };
+        let patience = if in_reach { self.patience() } else { LITTLE_PATIENCE };
         if without_headway < patience.max(now.next_round.saturating_mul(3)) {
-            return Ok(Headway::Made);
+            let early = without_headway < HASTE && in_reach;
+            return Ok(if early { Headway::Made } else { Headway::Awaited });
         }
         if let Some(wait) = (now.lull)(left).filter(|_| in_reach) {
             return Ok(Headway::Lull(wait));
         }
-        if self.force {
+        if self.force && self.on_miss != OnMiss::Throttle {
             // It comes and goes: stop when it is about as good as it was at best.
             let good = expected.as_secs_f64() <= best.as_secs_f64() * (1.0 + 2.0 * HEADWAY);
-            return Ok(if good { Headway::Lacking } else { Headway::Made });
+            return Ok(if good { Headway::Lacking } else { Headway::Awaited });
         }
         let asked = self.asked;
         Err(GiveUp::CannotConverge { best: best.min(expected), asked, without_headway, left })
+    }
+
+    /// How long nothing may be gained. What is done on a miss needs time of its own.
+    fn patience(&self) -> Duration {
+        match self.on_miss {
+            OnMiss::Throttle => self.slowing.patience(self.within),
+            _ => PATIENCE,
+        }
     }
 }
 
 /// Whether copying comes nearer to the promise.
 enum Headway {
-    /// It does, or it is too early to tell.
+    /// It does, or did lately.
     Made,
+    /// It does not lately, and it is too early to tell.
+    Awaited,
     /// It does not, but the guest will write less after this time.
     Lull(Duration),
     /// It does not, and will not.

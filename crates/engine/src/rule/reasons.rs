@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use punctual_model::Mode;
+use punctual_units::Probability;
 use thiserror::Error;
 
 /// The parts of an expected interruption.
@@ -23,7 +24,7 @@ impl Expected {
 }
 
 /// What to do at the end of a round.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// Stop the guest.
     Stop(Stop),
@@ -31,8 +32,17 @@ pub enum Decision {
     Settle,
     /// Copy one more round.
     Continue(Continue),
+    /// Leave the guest's processors this share of their time, and copy one more round.
+    Throttle(Probability),
     /// Let the machine run on at the source.
     GiveUp(GiveUp),
+}
+
+impl Decision {
+    /// Whether it is only waited for the guest to write less.
+    pub(crate) fn is_in_no_hurry(&self) -> bool {
+        matches!(self, Self::Continue(Continue::NothingGained | Continue::LullForeseen { .. }))
+    }
 }
 
 /// Why the guest is stopped.
@@ -96,6 +106,8 @@ impl Stop {
 pub enum Continue {
     /// Stopping now would take longer than was asked for.
     NotYet,
+    /// The same, and nothing was gained lately: the guest may calm down, which is waited for.
+    NothingGained,
     /// The promise could be kept; this round makes the interruption shorter still.
     ShrinksFurther {
         /// By how much, as is expected.
@@ -154,6 +166,14 @@ pub enum GiveUp {
         without_headway: Duration,
         /// What is left of the time.
         left: Duration,
+    },
+    /// Slowing the guest down did not help.
+    #[error("{miss}; slowing the guest down did not help: {reason}")]
+    NotSlowedEnough {
+        /// Why the promise was out of reach.
+        miss: Box<GiveUp>,
+        /// How far it was slowed down, or why it was not.
+        reason: String,
     },
     /// The interruption cannot be as short as was asked for, in the way in which the machine is to
     /// be moved.

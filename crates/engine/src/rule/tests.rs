@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 
 use punctual_model::Policy;
 
-use super::pre_copy::{MOST_EXTRA, PATIENCE};
+use super::pre_copy::{HASTE, MOST_EXTRA, PATIENCE};
 use super::*;
 
 fn ms(milliseconds: u64) -> Duration {
@@ -57,6 +57,7 @@ impl Seen {
             copy_after: &|| self.copy_after,
             lull: &|left| self.lull.filter(|lull| *lull <= left),
             follow: &|| self.follow,
+            copy_slowed: &|share| self.copy.mul_f64(share),
             link_known: self.link_known,
         })
     }
@@ -325,4 +326,73 @@ fn on_a_miss_what_is_left_follows() {
     // So does what is left when the time is over.
     let mut rule = rule_of(Mode::PreCopy, OnMiss::PostCopy);
     assert!(stops(&Seen::at(WITHIN, ms(500)).decide(&mut rule)).leaves_pages());
+}
+
+#[test]
+fn on_a_miss_the_guest_is_slowed_down_step_by_step() {
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Throttle);
+    // 100 ms at full speed: 34 ms, of the 36 that are allowed, at a third.
+    let seen = Seen::at(ms(0), ms(100));
+    let (at, decision) = every_second(&mut rule, seen);
+    assert_eq!(at, WITHIN / 4);
+    let Decision::Throttle(share) = decision else { panic!("{decision:?}") };
+    assert!((0.34..0.35).contains(&share.get()), "{share:?}");
+    assert_eq!(rule.missed().unwrap().did, OnMiss::Throttle);
+    // It has little effect: a step further, again and again, and in the end no more.
+    let mut at = at;
+    let mut shares = vec![rule.slowing.share];
+    let last = loop {
+        at += ms(500);
+        match (Seen { at, ..seen }).decide(&mut rule) {
+            Decision::Continue(_) => {}
+            Decision::Throttle(share) => shares.push(share.get()),
+            other => break other,
+        }
+    };
+    assert!(shares.is_sorted_by(|before, after| before > after), "{shares:?}");
+    assert_eq!(shares.last(), Some(&throttle::LEAST));
+    let Decision::GiveUp(reason) = last else { panic!("{last:?}") };
+    assert!(reason.to_string().contains("it was left 5 % of its time"), "{reason}");
+}
+
+#[test]
+fn a_guest_that_cannot_be_slowed_down_stays_with_the_reason() {
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Throttle);
+    let (at, decision) = every_second(&mut rule, Seen::at(ms(0), ms(100)));
+    assert!(matches!(decision, Decision::Throttle(_)), "{decision:?}");
+    rule.not_throttled("throttle-unavailable: no controller".to_owned());
+    let mut seconds = (0..100).map(|second| at + Duration::from_secs(second));
+    let reason = seconds.find_map(|at| match Seen::at(at, ms(100)).decide(&mut rule) {
+        Decision::GiveUp(reason) => Some(reason.to_string()),
+        _ => None,
+    });
+    let reason = reason.unwrap();
+    assert!(reason.contains("as fast as its pages are sent"), "{reason}");
+    assert!(reason.contains("throttle-unavailable: no controller"), "{reason}");
+    assert_eq!(rule.slowing.share, 1.0);
+}
+
+#[test]
+fn no_guest_is_slowed_down_where_that_cannot_help() {
+    // There is no time to see what it does ...
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Throttle);
+    let decision = Seen::at(ms(30_000), ms(31_000)).decide(&mut rule);
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::TooLittleTime { .. })), "{decision:?}");
+    // ... or the promise is kept as it is.
+    let mut rule = rule_of(Mode::PreCopy, OnMiss::Throttle);
+    assert!(matches!(Seen::at(ms(900), ms(20)).decide(&mut rule), Decision::Stop(_)));
+}
+
+#[test]
+fn while_nothing_is_gained_there_is_no_hurry() {
+    let mut rule = rule();
+    let first = Seen::at(ms(0), ms(500)).decide(&mut rule);
+    assert!(!first.is_in_no_hurry(), "{first:?}");
+    let gained = Seen::at(ms(100), ms(400)).decide(&mut rule);
+    assert!(!gained.is_in_no_hurry(), "{gained:?}");
+    let lately = Seen::at(ms(100) + HASTE - ms(1), ms(400)).decide(&mut rule);
+    assert!(!lately.is_in_no_hurry(), "{lately:?}");
+    let none = Seen::at(ms(100) + HASTE, ms(400)).decide(&mut rule);
+    assert_eq!(none, Decision::Continue(Continue::NothingGained));
+    assert!(none.is_in_no_hurry());
 }

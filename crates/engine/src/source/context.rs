@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
+use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages, Probability};
 use punctual_wire::{DestinationMessage, Offer};
 
 use super::event::{Event, Why};
@@ -93,9 +93,19 @@ impl Context {
             Event::Sending { sent, .. }
             | Event::PagesSent { sent }
             | Event::StateSent { sent, .. } => self.meter.sent(*sent),
+            Event::Throttled { share } => return self.throttled(at, *share),
+            Event::NotThrottled(reason) => return self.rule.not_throttled(reason.clone()),
             _ => return,
         }
         self.course.sent = self.meter.total_sent();
+    }
+
+    fn throttled(&mut self, at: Duration, share: Probability) {
+        self.rule.throttled(share);
+        self.course.slowing.set(at, share);
+        if share == Probability::ONE {
+            self.rule.not_throttled("this machine knows no way to do it".to_owned());
+        }
     }
 
     /// All pages have been scanned, which was asked for at `asked`; with what was found, so many

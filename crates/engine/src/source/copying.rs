@@ -11,12 +11,26 @@ use super::stopped::Stopping;
 use crate::remainder::Remainder;
 use crate::rule::{Decision, Stop};
 
+/// While nothing is gained rounds are at least this far apart: a guest that never calms down is not
+/// to keep both hosts busy, and one that does is found out no later than this.
+const PACE: Duration = Duration::from_millis(20);
+
 /// A round has arrived; the pages written meanwhile are looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Scanning {
     pub(super) remainder: Remainder,
-    since: Duration,
+    stage: Stage,
     stop_prepared: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// They have been looked for since then.
+    Looking(Duration),
+    /// The same, and the next round comes right behind.
+    LookingAgain(Duration),
+    /// Nothing was gained, and the next round would be short: it waits until then.
+    Resting(Duration),
 }
 
 /// The promise is in reach: the machine makes ready for the stop.
@@ -42,16 +56,30 @@ impl Scanning {
         mut effects: Vec<Effect>,
     ) -> Transition {
         effects.push(Effect::Scan);
-        Transition::To(State::Scanning(Self { remainder, since: at, stop_prepared }), effects)
+        let state = Self { remainder, stage: Stage::Looking(at), stop_prepared };
+        Transition::To(State::Scanning(state), effects)
     }
 
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
-        let Event::Scanned { written } = event else {
-            return State::Scanning(self).unexpected(&event);
+        let (written, since, has_rested) = match (event, self.stage) {
+            (Event::Scanned { written }, Stage::Looking(since)) => (written, since, false),
+            (Event::Scanned { written }, Stage::LookingAgain(since)) => (written, since, true),
+            (Event::TimePassed, Stage::Resting(until)) if at >= until => {
+                self.stage = Stage::LookingAgain(at);
+                return Transition::To(State::Scanning(self), vec![Effect::Scan]);
+            }
+            (other, _) => return State::Scanning(self).unexpected(&other),
         };
         self.remainder.found(&written);
-        context.scanned(self.since, at, &written, self.remainder.at_a_stop());
+        context.scanned(since, at, &written, self.remainder.at_a_stop());
         let decision = context.decide(at, &self.remainder);
+        if !has_rested && decision.is_in_no_hurry() {
+            let rest = PACE.saturating_sub(context.next_round(&self.remainder));
+            if !rest.is_zero() {
+                self.stage = Stage::Resting(at + rest);
+                return Transition::To(State::Scanning(self), vec![]);
+            }
+        }
         let remainder = self.remainder;
         match decision {
             Decision::GiveUp(reason) => {
@@ -59,6 +87,10 @@ impl Scanning {
                 State::Readying(state).abort(Why::GaveUp(reason))
             }
             Decision::Continue(_) => Sending::begin(context, at, remainder, self.stop_prepared),
+            Decision::Throttle(share) => {
+                let next = Sending::begin(context, at, remainder, self.stop_prepared);
+                next.behind(Effect::Throttle(share))
+            }
             Decision::Stop(stop) if !self.stop_prepared => {
                 Readying::begin(remainder, !matches!(stop, Stop::PromiseMet { .. }))
             }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use punctual_model::Heat;
-use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages};
+use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages, Probability};
 use punctual_wire::{DestinationMessage, Refusal, SourceMessage};
 use thiserror::Error;
 
@@ -46,6 +46,13 @@ pub enum Event {
         /// at it.
         written: PageSet,
     },
+    /// [`Effect::Throttle`] is done.
+    Throttled {
+        /// The share that the guest's processors have now.
+        share: Probability,
+    },
+    /// [`Effect::Throttle`] failed: they run as before.
+    NotThrottled(String),
     /// [`Effect::PrepareStop`] is done.
     StopPrepared,
     /// [`Effect::OpenPageLines`] is done: it is on record that pages will be owed, and the
@@ -93,6 +100,9 @@ pub enum Effect {
     StartTracing,
     /// Wait until the disk requests in flight have ended.
     Settle,
+    /// Leave each of the guest's processors this share of its time. That is undone when the guest
+    /// is stopped or resumed.
+    Throttle(Probability),
     /// Make ready what does not need the guest stopped.
     PrepareStop,
     /// Find the pages written since the last scan.

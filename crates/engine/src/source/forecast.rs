@@ -147,7 +147,8 @@ impl Context {
         known.sum() + self.request.round_trip + scans + on_the_link
     }
 
-    /// From the scan behind which it is decided until the processors stand.
+    /// From the scan behind which it is decided until the processors stand. A guest that was slowed
+    /// down is slow until then.
     fn until_stopped(&self) -> Duration {
         self.request.fixed.stop + self.watch.scan(Care::Surely) + ORDERING
     }
@@ -203,7 +204,7 @@ impl Context {
         let at_a_stop = remainder.pages_at_a_stop();
         let now = if at_a_stop.len() == dirty.len() { settled } else { self.outcome(&at_a_stop) };
         let sends = self.selection(dirty);
-        let next_round = self.meter.time_alone(self.load(&sends));
+        let next_round = self.round(&sends);
         let outlook = Outlook {
             at,
             round: self.course.rounds,
@@ -213,6 +214,7 @@ impl Context {
             copy_after: &|| self.copy_after(dirty, &sends, next_round),
             lull: &|left| self.lull(self.load(dirty), left),
             follow: &|| self.outcome_of_following(&at_a_stop),
+            copy_slowed: &|share| self.copy_slowed(next_round, share),
             link_known: self.meter.bandwidth().is_some(),
         };
         let mut rule = self.rule.clone();
@@ -220,6 +222,16 @@ impl Context {
         self.course.missed = rule.missed().cloned();
         self.rule = rule;
         decision
+    }
+
+    /// What a round takes that sends these pages.
+    fn round(&self, sends: &PageSet) -> Duration {
+        self.meter.time_alone(self.load(sends))
+    }
+
+    /// What the round takes that would come next.
+    pub(super) fn next_round(&self, remainder: &Remainder) -> Duration {
+        self.round(&self.selection(remainder.pages()))
     }
 
     /// What the copy is likely to take behind a round that `sends` some of the dirty pages: the
@@ -231,6 +243,33 @@ impl Context {
         let written = self.watch.heat().expect_written_except(&others, time).mean;
         let load = self.load(&others).plus(Load::again(written));
         self.meter.time_for(load, Care::Likely)
+    }
+
+    /// What the copy will surely not exceed when rounds have settled with the guest at this share of
+    /// its speed: each round then sends what was written during the one before.
+    fn copy_slowed(&self, round: Duration, share: f64) -> Duration {
+        let written = self.written_within(round);
+        let mut round = round;
+        for _ in 0..FORESEEABLE {
+            let next = self.meter.time_alone(Load::again(written(round.mul_f64(share))));
+            if next >= round {
+                break;
+            }
+            round = next;
+        }
+        let pages = written((round + self.until_stopped()).mul_f64(share));
+        self.meter.time_for(Load::again(pages), Care::Surely)
+    }
+
+    /// How many pages the guest is likely to write within a time: taken from the heat at two points
+    /// up to `longest`, it follows a power of the time between them.
+    fn written_within(&self, longest: Duration) -> impl Fn(Duration) -> f64 + use<> {
+        const APART: f64 = 8.0;
+        let written_in = |time: Duration| self.watch.heat().expect_written_all(time).mean.max(1e-9);
+        let (long, short) = (written_in(longest), written_in(longest.div_f64(APART)));
+        let power = ((long / short).ln() / APART.ln()).clamp(0.0, 1.0);
+        let longest = longest.as_secs_f64().max(1e-9);
+        move |time| long * (time.as_secs_f64() / longest).powf(power)
     }
 
     /// When the guest will have written so little for so long that the promise can be kept, if
@@ -263,27 +302,20 @@ impl Context {
         Some(*standing.forecast.get_or_init(|| self.look_ahead(standing)))
     }
 
-    /// Goes through the rounds that are likely to come. How many pages are written in a time is
-    /// taken from the heat at two points, and follows a power of the time between them.
+    /// Goes through the rounds that are likely to come.
     fn look_ahead(&self, standing: &Standing) -> Forecast {
         let &Standing { at, dirty, sending, .. } = standing;
-        const APART: f64 = 8.0;
-        let (heat, strategy) = (self.watch.heat(), self.request.strategy);
+        let strategy = self.request.strategy;
         // Without rounds there is one that sends all.
         let all = strategy.rounds == Rounds::None && dirty.count() > sending.count();
         let sending = if all { dirty } else { sending };
-        let written_in = |time: Duration| heat.expect_written_all(time).mean.max(1e-9);
         let first = self.meter.time_for(sending, Care::Likely);
-        let (long, short) = (written_in(first), written_in(first.div_f64(APART)));
-        let power = ((long / short).ln() / APART.ln()).clamp(0.0, 1.0);
-        let written = |time: Duration| {
-            long * (time.as_secs_f64() / first.as_secs_f64().max(1e-9)).powf(power)
-        };
+        let written = self.written_within(first);
         let time = |pages: f64| self.meter.time_alone(Load::again(pages));
         let allowed = self.rule.allowed(self.likely_fixed());
         let beside = (dirty.count() - sending.count()).max(0.0);
         let held = if strategy.hold_back == HoldBack::Nothing { 0.0 } else { beside };
-        let (mut ends, mut left) = (at + first, beside + long);
+        let (mut ends, mut left) = (at + first, beside + written(first));
         for _ in 0..FORESEEABLE {
             let round = time((left - held).max(0.0));
             let next = held + written(round);

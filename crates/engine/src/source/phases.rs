@@ -44,6 +44,16 @@ pub(super) enum Transition {
     Unknown(String),
 }
 
+impl Transition {
+    /// The same, with another effect before all others.
+    pub(super) fn behind(mut self, effect: Effect) -> Self {
+        if let Self::To(_, effects) = &mut self {
+            effects.insert(0, effect);
+        }
+        self
+    }
+}
+
 impl State {
     /// What ends an attempt in any phase: a lost link, a wish, a failure, the passing of time.
     pub(super) fn interrupted(

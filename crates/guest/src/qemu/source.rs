@@ -21,6 +21,8 @@ use crate::{MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
 
 /// How long the guest may take to stop, its disks' requests and flushes included.
 const STOP: Duration = Duration::from_secs(30);
+/// By then QEMU has told the guest's processors to stop: it begins to within a millisecond or two.
+const TOLD: Duration = Duration::from_millis(5);
 /// The name under which QEMU is given its end of the stream.
 const STREAM: &str = "punctual-device-state";
 /// RAM stays in its files, QEMU holds between stop and saving, and says what it does.
@@ -117,12 +119,24 @@ impl Source {
 
     fn stop_guest(&mut self) -> Result<Stopped, Box<dyn Error + Send + Sync>> {
         let stream = self.stream.take().ok_or(SourceError::NotPrepared)?;
-        Throttle::lift(&self.throttle);
         let mark = self.qmp().mark();
         self.qmp().execute("migrate", json!({ "uri": format!("fd:{STREAM}") }))?;
         let device_state = Saved::read_from(stream, Arc::clone(&self.machine.qmp), mark)?;
+        if self.throttle.is_some() {
+            self.let_slow_guest_stop(mark);
+        }
         let at = self.wait_stopped(mark)?;
         Ok(Stopped { at, device_state: Box::new(device_state) })
+    }
+
+    /// A processor that was slowed down hears that it has to stop when it is its turn to run, which
+    /// may take 80 ms. It is slow until it has been told to, so as not to write a lot meanwhile, and
+    /// let run when it has been: then it stops before it does anything else.
+    fn let_slow_guest_stop(&self, mark: Mark) {
+        let stopped = |event: &Event| event.name == "STOP";
+        // It does not matter whether it stood by then.
+        let _ = self.qmp().wait_event(mark, Instant::now() + TOLD, "stop", stopped);
+        Throttle::lift(&self.throttle);
     }
 
     /// Waits until the processors stand and the disks are quiet: QEMU stops the machine, ends and

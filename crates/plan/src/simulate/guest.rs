@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use punctual_units::{PageSet, Pages};
+use punctual_units::{PageSet, Pages, Probability};
 
 /// The page writes of a guest.
 pub trait Writes {
@@ -24,20 +24,33 @@ pub(super) struct Guest<'a> {
     pending: PageSet,
     /// Up to where `pending` is known.
     known: Duration,
+    /// The share of its time that it is left with, and how far it is behind for it.
+    share: f64,
+    behind: Duration,
     stopped: Option<Duration>,
 }
 
 impl<'a> Guest<'a> {
     pub(super) fn new(writes: &'a mut dyn Writes, pages: Pages) -> Self {
-        Self { writes, pending: PageSet::empty(pages), known: Duration::ZERO, stopped: None }
+        let (pending, known) = (PageSet::empty(pages), Duration::ZERO);
+        Self { writes, pending, known, share: 1.0, behind: Duration::ZERO, stopped: None }
     }
 
     fn advance(&mut self, to: Duration) {
         let to = self.stopped.map_or(to, |stopped| to.min(stopped));
         if to > self.known {
-            self.writes.between(self.known, to, &mut self.pending);
+            let from = self.known.saturating_sub(self.behind);
+            self.behind += (to - self.known).mul_f64(1.0 - self.share);
+            let until = to.saturating_sub(self.behind);
+            self.writes.between(from, until, &mut self.pending);
             self.known = to;
         }
+    }
+
+    /// From `at` on it gets on with its work at this share of its speed.
+    pub(super) fn throttle(&mut self, at: Duration, share: Probability) {
+        self.advance(at);
+        self.share = share.get();
     }
 
     pub(super) fn start_tracing(&mut self, at: Duration) {
@@ -47,12 +60,14 @@ impl<'a> Guest<'a> {
 
     pub(super) fn stop(&mut self, at: Duration) {
         self.advance(at);
-        self.stopped = Some(at);
+        (self.stopped, self.share) = (Some(at), 1.0);
     }
 
     pub(super) fn resume(&mut self, at: Duration) {
-        self.stopped = None;
-        self.known = at;
+        if self.stopped.take().is_some() {
+            self.known = at;
+        }
+        self.throttle(at, Probability::ONE);
     }
 
     /// What was written of these pages and not yet reported.

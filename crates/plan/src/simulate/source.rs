@@ -71,6 +71,10 @@ impl World<'_> {
                 let takes = if direct_io { costs.settle } else { Duration::ZERO };
                 (takes, Event::Settled { direct_io })
             }
+            Effect::Throttle(share) => {
+                self.guest.throttle(begin, share);
+                (Costs::SCAN, Event::Throttled { share })
+            }
             Effect::PrepareStop => (Costs::SCAN, Event::StopPrepared),
             Effect::Scan => {
                 let written = self.guest.scan(begin);

@@ -1,6 +1,7 @@
 //! Moves that go well, moves by each policy, and moves with one fault at each of their points.
 
 mod faults;
+mod modes;
 mod policies;
 mod promises;
 mod seeds;
