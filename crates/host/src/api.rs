@@ -12,6 +12,9 @@
 //! | `DELETE /v1/machines/NAME/traces` | | `null`; the recording ends soon after, with what there is |
 //! | `GET /v1/machines/NAME/traces/last` | | the file (`docs/trace-format.md`) |
 //! | `POST /v1/machines/NAME/recover` | [`RecoverRequest`] | [`MachineSummary`] |
+//! | `POST /v1/machines/NAME/snapshots` | [`SuspendRequest`] | a line of [`SnapshotEvent`] now and then; the last is not `progress`. Who leaves ends it, as for the next two |
+//! | `POST /v1/machines/NAME/clones` | [`CloneRequest`] | the same |
+//! | `POST /v1/resumptions` | [`ResumeRequest`] | the same |
 //! | `POST /v1/plans` | [`PlanRequest`] | a line of [`PlanEvent`] now and then; the last is the plan, or why there is none. Who leaves ends it |
 //! | `POST /v1/surveys` | [`SurveyRequest`] | [`Facts`](punctual_plan::Facts) |
 //! | `POST /v1/migrations` | [`MigrateRequest`] | [`Migration`] |
@@ -25,6 +28,7 @@
 //! Whatever goes wrong is answered by a [`Problem`] and a status that fits its [`ProblemKind`].
 
 mod planning;
+mod snapshots;
 mod upgrade;
 
 use std::fmt;
@@ -41,6 +45,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use planning::{PlanEvent, PlanRequest, SurveyRequest};
+pub use snapshots::{
+    CloneRequest, Restored, ResumeRequest, Saved, SnapshotEvent, SnapshotPhase, SnapshotProgress,
+    SuspendRequest,
+};
 pub use upgrade::UpgradeRequest;
 
 /// What stands before every path.
@@ -88,6 +96,10 @@ pub enum MachineState {
     Arriving,
     /// It runs, and its page writes are being recorded.
     Traced,
+    /// It is being written to a file, and runs most of that time.
+    Suspending,
+    /// It comes from a file and has not run here yet.
+    Resuming,
     /// It runs and is being moved to another host.
     Leaving,
     /// It runs, and its QEMU is being replaced.
@@ -115,6 +127,8 @@ impl fmt::Display for MachineState {
             Self::Ending => "ending",
             Self::Arriving => "arriving",
             Self::Traced => "traced",
+            Self::Suspending => "suspending",
+            Self::Resuming => "resuming",
             Self::Leaving => "leaving",
             Self::Replacing => "replacing",
             Self::Departed => "departed",

@@ -1,5 +1,7 @@
 //! Asks a daemon: the other end of [`crate::api`].
 
+mod snapshots;
+
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};

@@ -106,6 +106,16 @@ impl HostConfig {
         self.state_dir.join("traces")
     }
 
+    /// What is being done with machines and files.
+    pub(crate) fn suspending(&self) -> PathBuf {
+        self.state_dir.join("suspending")
+    }
+
+    /// Files of clones, while they are made.
+    pub(crate) fn clones(&self) -> PathBuf {
+        self.state_dir.join("clones")
+    }
+
     pub(crate) fn experience(&self) -> PathBuf {
         self.state_dir.join("experience.json")
     }

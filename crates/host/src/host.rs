@@ -188,6 +188,8 @@ impl Host {
             Standing::Leaving(_) => MachineState::Leaving,
             Standing::Replacing(_) => MachineState::Replacing,
             Standing::Traced => MachineState::Traced,
+            Standing::Suspending(_) => MachineState::Suspending,
+            Standing::Resuming(_) => MachineState::Resuming,
             Standing::Serving(_) => MachineState::Serving,
             Standing::Depending(_) => match self.hypervisor.state(handle) {
                 MachineState::Running => MachineState::Depending,
@@ -231,7 +233,7 @@ fn remedy(name: &str, standing: Standing) -> String {
         Standing::Leaving(_) | Standing::Replacing(_) => {
             format!("wait for it (`punctual watch`), or `punctual cancel {name}`")
         }
-        Standing::Traced => {
+        Standing::Traced | Standing::Suspending(_) | Standing::Resuming(_) => {
             format!("wait for its end, or end it early: `punctual cancel {name}`")
         }
         Standing::Arriving(_) => {

@@ -11,6 +11,7 @@
 //!                   │ ├── migrations: those under way, and who watches them
 //!                   │ ├── local:      a machine gets another QEMU, and stays
 //!                   │ ├── traces:     page writes, recorded           (state directory)
+//!                   │ ├── suspended:  machines in files: saved, resumed, cloned
 //!                   │ ├── experience: what past moves took            (state directory)
 //!                   │ └── planning:   what a move would do, before it begins
 //!                   ▼
@@ -42,6 +43,7 @@ mod recovery;
 mod registry;
 mod server;
 mod survey;
+mod suspended;
 #[cfg(test)]
 mod tests;
 mod traces;

@@ -7,6 +7,7 @@
 //! | starting, ending | | whatever there is of it is discarded |
 //! | traced | | it is as it was: tracing ended with the daemon |
 //! | leaving, undecided, serving | committed, pages owed | they are served until its destination has them |
+//! | suspending, resuming | | its file decides, see [`crate::suspended`] |
 //! | leaving, undecided | committed | it is not ours: what is left is discarded |
 //! | leaving, undecided | not committed | it is ours: it is made to run |
 //! | replacing | | it has two processes here, see [`crate::local`] |
@@ -28,6 +29,7 @@ use crate::arrivals::remind;
 use crate::host::Host;
 use crate::journal::{Came, Left};
 use crate::registry::{Record, Standing};
+use crate::suspended;
 
 /// Between two questions to a source that does not know yet or cannot be reached.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -40,6 +42,7 @@ const REMINDED: usize = 16;
 /// Puts in order what an earlier daemon left. What cannot be is logged and left as it is, so that
 /// it is tried again at the next start.
 pub(crate) fn recover(host: &Arc<Host>) {
+    suspended::tidy(&host.config);
     for record in host.registry.all() {
         let name = record.name.clone();
         tracing::debug!(machine = name, standing = ?record.standing, "is found");
@@ -60,6 +63,8 @@ fn recover_one(host: &Arc<Host>, record: Record) -> Result<(), Problem> {
             Ok(host.registry.put(Record { standing: Standing::Resident, ..record })?)
         }
         Standing::Starting | Standing::Ending => host.discard(&record),
+        Standing::Suspending(id) => suspended::recover_suspending(host, record, id),
+        Standing::Resuming(id) => suspended::recover_resuming(host, record, id),
         Standing::Leaving(id) | Standing::Undecided(id) => leaving(host, record, id.into()),
         Standing::Serving(id) => serving(host, record, id.into()),
         Standing::Depending(id) => depending(host, &record, id.into()),

@@ -52,6 +52,11 @@ pub enum Standing {
     Ending,
     /// It runs here, and its page writes are being recorded.
     Traced,
+    /// It is being written to a file by this undertaking. It runs here, or has come to an end: the
+    /// file tells.
+    Suspending(Id),
+    /// It comes from a file by this undertaking, and may have to be discarded.
+    Resuming(Id),
     /// It runs here, but may be gone by this migration.
     Leaving(Id),
     /// It runs here, and another process takes its place by this migration: the record's handle is
@@ -83,6 +88,8 @@ impl Standing {
             | Self::Serving(id)
             | Self::Depending(id)
             | Self::Undecided(id) => Some(id),
+            // No migration has their numbers.
+            Self::Suspending(_) | Self::Resuming(_) => None,
             Self::Resident | Self::Starting | Self::Ending | Self::Traced => None,
         }
     }
@@ -95,6 +102,8 @@ impl fmt::Display for Standing {
             Self::Starting => "is being started",
             Self::Ending => "is being ended",
             Self::Traced => "is not free: a recording of its page writes is under way",
+            Self::Suspending(_) => "is not free: it is being written to a file",
+            Self::Resuming(_) => "comes from a file and has not run here yet",
             Self::Leaving(_) => "is not free: another migration is under way",
             Self::Replacing(_) => "is not free: its QEMU is being replaced",
             Self::Arriving(_) => "is arriving and has not run here yet",

@@ -1,5 +1,7 @@
 //! The control API: HTTP on a unix socket that only its owner may use.
 
+mod snapshots;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -43,7 +45,8 @@ pub(crate) fn router(host: Arc<Host>) -> Router {
         .route("/migrations", get(migrations).post(migrate))
         .route("/migrations/{id}", get(migration).delete(cancel))
         .route("/migrations/{id}/events", get(events_of))
-        .route("/events", get(events));
+        .route("/events", get(events))
+        .merge(snapshots::routes());
     Router::new().nest(crate::api::VERSION, v1).fallback(no_such_path).with_state(host)
 }
 

@@ -27,6 +27,7 @@ mod settle;
 mod source;
 pub mod spec;
 mod tap;
+mod unplugged;
 
 pub use belongings::{Belongings, Leftover};
 pub use describe::Description;
@@ -38,3 +39,4 @@ pub use process::Process;
 pub use source::Source;
 pub use spec::{Spec, SpecError};
 pub use tap::{Tap, TapError, interfaces};
+pub use unplugged::Unplugged;

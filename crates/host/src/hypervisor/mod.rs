@@ -53,6 +53,33 @@ pub struct Departure {
     pub direct_io: bool,
 }
 
+/// A disk that is a file or device of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether the machine may write it.
+    pub writable: bool,
+}
+
+/// What a machine shares with the world outside its memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// Its disks on this host, those that others lie upon too.
+    pub disks: Vec<Disk>,
+    /// How many of its network cards are connected to a network.
+    pub links: usize,
+}
+
+/// Whether a machine begins to run with its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// As it was.
+    AsTheyWere,
+    /// As if the cables of all its network cards were pulled.
+    Down,
+}
+
 /// A machine about to come in: its process waits for RAM and device state.
 pub struct Arrival {
     /// The machine.
@@ -158,6 +185,24 @@ pub trait Hypervisor: Send + Sync {
         handle: &Handle,
         program: Option<&Path>,
     ) -> Result<Succession, Vec<Refusal>>;
+
+    /// What the machine of a description, from [`Departure`], shares with the world.
+    ///
+    /// # Errors
+    /// The description is not understood.
+    fn ties(&self, description: &[u8]) -> Result<Ties, Problem>;
+
+    /// The same description for a machine of another name.
+    ///
+    /// # Errors
+    /// The description is not understood.
+    fn renamed(&self, description: &[u8], name: &str) -> Result<Vec<u8>, Problem>;
+
+    /// As [`Hypervisor::receive`], for a machine that comes from a file.
+    ///
+    /// # Errors
+    /// It could not be started; nothing is left of it.
+    fn restore(&self, offer: &Offer, links: Links) -> Result<Arrival, MachineError>;
 
     /// Makes a machine run that an attempt left paused, in whatever state: one that was to leave,
     /// or one that has arrived. One that runs is left alone.

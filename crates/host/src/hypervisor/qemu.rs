@@ -14,14 +14,16 @@ use punctual_guest::qemu::movable::{
     self, DestinationFacts, HostFacts, refusals, refusals_at_destination,
 };
 use punctual_guest::qemu::{
-    self, Description, Destination, Machine, Places, Plan, Process, Source, Spec,
+    self, Description, Destination, Machine, Places, Plan, Process, Source, Spec, Unplugged,
 };
-use punctual_guest::{MachineError, SourceMachine, Surrendered};
+use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
 use punctual_units::Bytes;
 use punctual_wire::{Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession};
+use super::{
+    Arrival, Departure, Disk, Examination, Handle, Hypervisor, Identity, Links, Succession, Ties,
+};
 use crate::api::{MachineState, Problem, RamFile};
 use crate::config::HostConfig;
 
@@ -68,6 +70,18 @@ impl QemuHypervisor {
         }
         let plan = Plan::for_destination(&description, &self.places, &qemu::interfaces());
         Ok((description, plan))
+    }
+
+    /// Starts the process of a machine that is to come.
+    fn start(&self, offer: &Offer) -> Result<(Destination, Handle), MachineError> {
+        let (_, plan) = self.plan_arrival(offer).map_err(|cause| MachineError {
+            machine: offer.machine.clone(),
+            action: "start at the destination",
+            cause: cause.into(),
+        })?;
+        let destination = Destination::start(plan)?;
+        let found = Found::of_plan(destination.plan(), destination.qmp().peer());
+        Ok((destination, found.into()))
     }
 
     /// Removes what the plan in a machine's directory made, or what of it a crash left time for;
@@ -188,14 +202,32 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
-        let (_, plan) = self.plan_arrival(offer).map_err(|cause| MachineError {
-            machine: offer.machine.clone(),
-            action: "start at the destination",
-            cause: cause.into(),
-        })?;
-        let destination = Destination::start(plan)?;
-        let found = Found::of_plan(destination.plan(), destination.qmp().peer());
-        Ok(Arrival { handle: found.into(), machine: Box::new(destination) })
+        let (destination, handle) = self.start(offer)?;
+        Ok(Arrival { machine: Box::new(destination), handle })
+    }
+
+    fn ties(&self, description: &[u8]) -> Result<Ties, Problem> {
+        let Description { disks, program, nics, .. } = described(description)?;
+        let disk = |disk: &qemu::describe::Disk| Disk {
+            path: program.directory.join(&disk.path),
+            writable: !disk.read_only,
+        };
+        let disks = disks.iter().filter(|disk| disk.is_local()).map(disk).collect();
+        Ok(Ties { disks, links: nics.len() })
+    }
+
+    fn renamed(&self, description: &[u8], name: &str) -> Result<Vec<u8>, Problem> {
+        let renamed = described(description)?.renamed(name);
+        Ok(serde_json::to_vec(&renamed).expect("a description is JSON"))
+    }
+
+    fn restore(&self, offer: &Offer, links: Links) -> Result<Arrival, MachineError> {
+        let (destination, handle) = self.start(offer)?;
+        let machine: Box<dyn DestinationMachine> = match links {
+            Links::AsTheyWere => Box::new(destination),
+            Links::Down => Box::new(Unplugged(destination)),
+        };
+        Ok(Arrival { machine, handle })
     }
 
     fn depends(&self, name: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
@@ -319,6 +351,13 @@ fn found(handle: &Handle) -> Option<Found> {
 fn attached(handle: &Handle) -> Result<Machine, Problem> {
     let found = found(handle).ok_or_else(unreadable)?;
     Machine::attach(&found.monitor).map_err(|error| Problem::failed(error, ""))
+}
+
+fn described(description: &[u8]) -> Result<Description, Problem> {
+    serde_json::from_slice(description).map_err(|error| {
+        let what = format!("the machine's description is not understood: {error}");
+        Problem::refused(what, "use the version of punctual that wrote it")
+    })
 }
 
 fn unreadable() -> Problem {

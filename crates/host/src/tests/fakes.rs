@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use punctual_guest::demand::Demand;
-use punctual_guest::fake::{Fake, Status};
+use punctual_guest::fake::{Call, Fake, Status};
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
 use punctual_units::{Bytes, MemoryLayout, Region};
 use punctual_wire::{Offer, Refusal};
@@ -13,13 +13,19 @@ use serde_json::json;
 
 use crate::api::{MachineState, Problem, RamFile};
 use crate::hypervisor::{
-    Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession,
+    Arrival, Departure, Disk, Examination, Handle, Hypervisor, Identity, Links, Succession, Ties,
 };
 
 /// The machines of one host. They outlive its daemon, as QEMU does.
 #[derive(Debug, Default)]
 pub(super) struct Fakes {
     machines: Mutex<BTreeMap<String, Fake>>,
+    /// What all of them share with the world.
+    ties: Mutex<Ties>,
+    /// The links with which the last came from a file.
+    links: Mutex<Option<Links>>,
+    /// What the next that arrives fails at.
+    fault: Mutex<Option<Call>>,
 }
 
 pub(super) fn layout() -> MemoryLayout {
@@ -33,6 +39,19 @@ impl Fakes {
 
     pub(super) fn get(&self, name: &str) -> Option<Fake> {
         self.lock().get(name).cloned()
+    }
+
+    /// Gives every machine this disk, and a network card.
+    pub(super) fn tie(&self, disk: Disk) {
+        *self.ties.lock().unwrap() = Ties { disks: vec![disk], links: 1 };
+    }
+
+    pub(super) fn fail_next_arrival(&self, call: Call) {
+        *self.fault.lock().unwrap() = Some(call);
+    }
+
+    pub(super) fn links(&self) -> Option<Links> {
+        *self.links.lock().unwrap()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Fake>> {
@@ -134,6 +153,23 @@ impl Hypervisor for Arc<Fakes> {
             Ok(Arrival { machine: Box::new(successor.destination()), handle })
         });
         Ok(Succession { departure, command_line, handle: planned, start })
+    }
+
+    fn ties(&self, _: &[u8]) -> Result<Ties, Problem> {
+        Ok(self.ties.lock().unwrap().clone())
+    }
+
+    fn renamed(&self, description: &[u8], _: &str) -> Result<Vec<u8>, Problem> {
+        Ok(description.to_vec())
+    }
+
+    fn restore(&self, offer: &Offer, links: Links) -> Result<Arrival, MachineError> {
+        *self.links.lock().unwrap() = Some(links);
+        let arrival = self.receive(offer)?;
+        if let Some(call) = self.fault.lock().unwrap().take() {
+            self.find(&arrival.handle).expect("it has just come").fail_next(call, 1);
+        }
+        Ok(arrival)
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {

@@ -6,6 +6,7 @@ mod moves;
 mod planning;
 mod processes;
 mod recovery;
+mod suspended;
 mod tracing;
 mod upgrades;
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Site, config, fakes, request};
 use crate::api::{MachineState, Problem};
 use crate::hypervisor::{
-    Arrival, Departure, Examination, Handle, Hypervisor, Identity, Succession,
+    Arrival, Departure, Examination, Handle, Hypervisor, Identity, Links, Succession, Ties,
 };
 
 /// The processes of one host.
@@ -101,6 +101,18 @@ impl Hypervisor for Arc<Processes> {
     fn remains(&self, _: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
         let process = self.get(handle).ok_or_else(|| Problem::failed("it has ended", ""))?;
         Ok(Box::new(ProcessSource::new(process)).surrender())
+    }
+
+    fn ties(&self, _: &[u8]) -> Result<Ties, Problem> {
+        Ok(Ties::default())
+    }
+
+    fn renamed(&self, description: &[u8], _: &str) -> Result<Vec<u8>, Problem> {
+        Ok(description.to_vec())
+    }
+
+    fn restore(&self, offer: &Offer, _: Links) -> Result<Arrival, MachineError> {
+        self.receive(offer)
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {

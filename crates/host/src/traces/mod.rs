@@ -40,6 +40,16 @@ impl Recordings {
         self.lock().values().map(Cancel::cancel).count()
     }
 
+    /// Enters something else that takes a while with a machine, and can be ended early.
+    pub(crate) fn enter(&self, machine: &str, cancel: &Cancel) {
+        self.lock().insert(machine.to_owned(), cancel.clone());
+    }
+
+    /// It has ended.
+    pub(crate) fn leave(&self, machine: &str) {
+        self.lock().remove(machine);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Cancel>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }

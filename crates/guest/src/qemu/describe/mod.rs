@@ -21,6 +21,7 @@ pub use devices::{Device, Presence};
 pub use disks::Disk;
 pub use memory::Backend;
 pub use nics::Nic;
+pub(super) use nics::names as nic_names;
 pub use program::{Program, ProgramError};
 
 /// A version of QEMU.
@@ -141,6 +142,20 @@ impl Description {
             blockers: texts(&migration["blocked-reasons"]),
             program,
         })
+    }
+
+    /// The same machine under another name, which its command line has too.
+    #[must_use]
+    pub fn renamed(mut self, name: &str) -> Self {
+        let mut line = self.command_line();
+        for argument in line.arguments.iter_mut().filter(|argument| argument.name() == "name") {
+            let mut options = argument.options();
+            options.set_kind("guest", name);
+            argument.value = Some(options.to_string());
+        }
+        self.program.arguments = line.words();
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// How its pages are numbered.

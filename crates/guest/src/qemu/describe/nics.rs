@@ -29,6 +29,23 @@ pub(super) fn of(qmp: &Qmp) -> Result<Vec<Nic>, QmpError> {
     Ok(nics)
 }
 
+/// What QEMU calls the guest's network cards, whatever they are connected to.
+pub(in crate::qemu) fn names(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
+    let command = json!({ "command-line": "info network" });
+    Ok(read_names(&text(&qmp.execute("human-monitor-command", command)?)))
+}
+
+fn read_names(info: &str) -> Vec<String> {
+    let card = |line: &str| {
+        let (name, facts) = line.trim().trim_start_matches("\\ ").split_once(": ")?;
+        facts.split(',').any(|fact| fact == "type=nic").then(|| name.to_owned())
+    };
+    let mut names: Vec<String> = info.lines().filter_map(card).collect();
+    // The queues of one card are told one by one.
+    names.dedup();
+    names
+}
+
 /// Reads lines such as these, of which the first belongs to the guest's side:
 /// `n0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01` and, below it,
 /// ` \ net0: index=0,type=tap,ifname=tap0,script=no,downscript=no`.
@@ -79,6 +96,7 @@ mod tests {
             \\ net2: index=0,type=tap,fd=21\r\n";
         let nics = read(info);
         assert_eq!(nics.len(), 2);
+        assert_eq!(read_names(info), ["virtio-net-pci.0", "n1", "n2"]);
         assert_eq!(nics[0].tap.as_deref(), Some("tap7"));
         assert_eq!(nics[0].mac.as_deref(), Some("52:54:00:00:00:01"));
         assert_eq!((nics[1].netdev.as_str(), &nics[1].tap), ("net2", &None));
