@@ -38,10 +38,10 @@ pub(super) fn keep(
     first: Option<Connection>,
     mut serve: impl FnMut(Connection) -> String,
 ) {
-    let mut pause = Duration::ZERO;
+    let mut patience = Patience { pause: Duration::ZERO, dials: 0 };
     let mut next = first;
     loop {
-        let connection = next.take().or_else(|| redial(shared, line, &mut pause));
+        let connection = next.take().or_else(|| redial(shared, line, &mut patience));
         let Some(connection) = connection else { return };
         if !shared.connected(line, connection.closer.clone()) {
             return;
@@ -51,47 +51,60 @@ pub(super) fn keep(
         closer.close();
         shared.lost(line, &why);
         if begin.elapsed() >= PROVEN {
-            pause = Duration::ZERO;
+            patience.pause = Duration::ZERO;
         }
-        pause = longer(pause);
+        patience.failed();
     }
 }
 
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+/// How long to wait before the next attempt.
+struct Patience {
+    pause: Duration,
+    /// Which dial has failed so far: another is tried at once.
+    dials: u32,
+}
+
+impl Patience {
+    fn failed(&mut self) {
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+
+    /// Waits; `false`: it is over.
+    fn wait(&mut self, shared: &Shared) -> bool {
+        let until = Instant::now() + self.pause;
+        let mut inner = shared.lock();
+        while !inner.over && inner.dials == self.dials && Instant::now() < until {
+            inner = shared.pause(inner, Some(until));
+        }
+        if inner.dials != self.dials {
+            *self = Self { pause: Duration::ZERO, dials: inner.dials };
+        }
+        !inner.over
+    }
 }
 
 /// Dials until somebody answers; `None`: it is over.
-fn redial(shared: &Arc<Shared>, line: PageLine, pause: &mut Duration) -> Option<Connection> {
-    loop {
-        let dials = wait(shared, *pause)?;
-        match dial_once(shared, line, dials)? {
+fn redial(shared: &Arc<Shared>, line: PageLine, patience: &mut Patience) -> Option<Connection> {
+    while patience.wait(shared) {
+        match dial_once(shared, line, patience.dials)? {
             Dialled::Answered(connection) => return Some(connection),
             Dialled::Failed(error) => {
                 shared.lock().lines.still_lost(line, told(&error));
-                *pause = longer(*pause);
+                patience.failed();
             }
-            // At once, with another.
-            Dialled::Replaced => *pause = Duration::ZERO,
+            Dialled::Gone => patience.failed(),
+            Dialled::Replaced => {}
         }
     }
-}
-
-/// Waits before the next attempt, unless the dial is replaced meanwhile. Returns which it is.
-fn wait(shared: &Shared, pause: Duration) -> Option<u32> {
-    let until = Instant::now() + pause;
-    let mut inner = shared.lock();
-    let dials = inner.dials;
-    while !inner.over && inner.dials == dials && Instant::now() < until {
-        inner = shared.pause(inner, Some(until));
-    }
-    (!inner.over).then_some(inner.dials)
+    None
 }
 
 enum Dialled {
     Answered(Connection),
     Failed(LinkError),
     Replaced,
+    /// Whoever dialled has ended without an answer.
+    Gone,
 }
 
 /// Dials on a thread of its own, which is left to itself when nobody needs its answer any more:
@@ -117,12 +130,15 @@ fn dial_once(shared: &Arc<Shared>, line: PageLine, dials: u32) -> Option<Dialled
         if inner.over {
             return None;
         }
-        match answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Its lock is not held while this waits.
+        let answered = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match answered {
             Some(Ok(connection)) => return Some(Dialled::Answered(connection)),
             Some(Err(error)) => return Some(Dialled::Failed(error)),
             None if inner.dials != dials => return Some(Dialled::Replaced),
-            None if thread.is_finished() => return Some(Dialled::Replaced),
-            None => inner = shared.pause(inner, None),
+            // It has panicked: the next attempt is made behind a pause like behind any failure.
+            None if thread.is_finished() => return Some(Dialled::Gone),
+            None => inner = shared.pause(inner, Some(Instant::now() + LONGEST_PAUSE)),
         }
     }
 }
