@@ -107,8 +107,13 @@ impl DestinationMachine for Sharing<Box<dyn DestinationMachine>> {
         self.machine.device_state()
     }
 
-    fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
-        self.machine.page_on_demand(missing)
+    /// Refused: what was taken away would be gone for the source, too.
+    fn page_on_demand(&mut self, _: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
+        Err(MachineError {
+            machine: "in the same memory".to_owned(),
+            action: "page on demand",
+            cause: "it shares its RAM files with its source, so that nothing is elsewhere".into(),
+        })
     }
 
     fn wait_loaded(&mut self, timeout: Duration) -> Result<(), MachineError> {

@@ -30,6 +30,10 @@ impl HalfMoved {
         copy.ensure_equal()?;
         let missing = every_second(source.ram())?;
         spoil(destination.ram(), &missing)?;
+        // Of some it was known before.
+        let mut known = missing.clone();
+        known.remove_range(PageRange::new(0, known.capacity().get() / 2));
+        done("take pages away", destination.forget(&known))?;
         let demand = done("page on demand", destination.page_on_demand(&missing))?;
         ensure(demand.missing() == missing, "other pages are missing than those that were named")?;
         Ok(Self { source, destination, copy, state, missing, demand })

@@ -44,9 +44,10 @@ pub(super) fn make(target: &Target) -> Result<(OwnedFd, RawFd), DemandError> {
     })
 }
 
-/// Registers the RAM, and makes holes of the missing pages. First the one, then the other: what is
-/// touched in between is made a hole again, what is touched later waits.
-pub(super) fn begin(pager: &Pager, ram: &Ram) -> Result<(), DemandError> {
+/// Registers the RAM, and makes holes of the missing pages, but for `holes`, which are some already.
+/// First the one, then the other: what is touched in between is made a hole again, what is touched
+/// later waits.
+pub(super) fn begin(pager: &Pager, ram: &Ram, holes: &PageSet) -> Result<(), DemandError> {
     let huge = pager.places.all().any(|place| place.host_page > PAGE_SIZE);
     let small = pager.places.all().any(|place| place.host_page == PAGE_SIZE);
     let features =
@@ -69,16 +70,18 @@ pub(super) fn begin(pager: &Pager, ram: &Ram) -> Result<(), DemandError> {
             },
         )?;
     }
-    take_out(pager, ram)
+    take_out(pager, ram, holes)
 }
 
-/// Makes holes of the missing pages, and makes sure that they are.
-fn take_out(pager: &Pager, ram: &Ram) -> Result<(), DemandError> {
-    let mut there = pager.missing();
+/// Makes holes of the missing pages, and makes sure that they are. Those are punched, too, that the
+/// file does not show: memory that was only reserved makes nobody wait.
+fn take_out(pager: &Pager, ram: &Ram, holes: &PageSet) -> Result<(), DemandError> {
+    let missing = pager.missing();
+    let mut there = missing.clone();
+    there.subtract(holes);
     for _ in 0..ATTEMPTS {
         there.ranges().try_for_each(|run| ram.punch(run))?;
-        there = known_to_be_there(ram)?;
-        there.intersect(&pager.missing());
+        there = known_to_be_there(ram, &missing)?;
         if there.is_empty() {
             return Ok(());
         }
@@ -87,10 +90,10 @@ fn take_out(pager: &Pager, ram: &Ram) -> Result<(), DemandError> {
     Err(DemandError::StillThere { pid: pager.target.pid(), page })
 }
 
-/// The pages that the file has, where it tells: hugetlbfs does not. There a hole is always made as
-/// a whole, and a page that the former pager has filled is found when it is filled again.
-pub(super) fn known_to_be_there(ram: &Ram) -> Result<PageSet, RamIoError> {
-    let mut there = ram.populated()?;
+/// Those of `pages` that the file has, where it tells: hugetlbfs does not. There a hole is always
+/// made as a whole, and a page that the former pager has filled is found when it is filled again.
+pub(super) fn known_to_be_there(ram: &Ram, pages: &PageSet) -> Result<PageSet, RamIoError> {
+    let mut there = ram.populated_among(pages)?;
     for index in (0..ram.layout().regions().len()).map(RegionIndex) {
         if ram.host_page(index) > PAGE_SIZE {
             there.remove_range(ram.layout().range_of(index));

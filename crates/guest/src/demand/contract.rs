@@ -65,7 +65,8 @@ impl Paged {
         Self { machine: machine.into(), pager, record: None }
     }
 
-    /// Writes down what is missing and begins to page a process on demand: see [`Pager::attach`].
+    /// Writes down what is missing and begins to page a process on demand: see
+    /// [`Pager::attach_with_holes`].
     ///
     /// # Errors
     /// It cannot be written down, or the process cannot be paged on demand. Discard the machine:
@@ -75,12 +76,14 @@ impl Paged {
         pid: Pid,
         ram: &Ram,
         missing: &PageSet,
+        holes: &PageSet,
         record: Record,
     ) -> Result<Self, MachineError> {
         let attach = || {
             // First, so that there is no moment in which it is missing and nobody could know.
             record.write(missing)?;
-            Pager::attach(pid, ram, missing).inspect_err(|_| drop(record.remove()))
+            Pager::attach_with_holes(pid, ram, missing, holes)
+                .inspect_err(|_| drop(record.remove()))
         };
         let pager = told(machine, "page on demand", attach())?;
         Ok(Self { machine: machine.to_owned(), pager, record: Some(record) })

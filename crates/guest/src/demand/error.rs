@@ -56,6 +56,18 @@ pub enum DemandError {
         /// The first such page.
         page: PageIndex,
     },
+    /// A page was taken away and is not among the missing ones.
+    #[error(
+        "page {} of process {pid} was taken away and is not among those that are to come: its \
+         content is lost here, move the machine anew",
+        page.0
+    )]
+    Lost {
+        /// The process.
+        pid: i32,
+        /// The first such page.
+        page: PageIndex,
+    },
     /// A missing page was there before it was filled.
     #[error(
         "page {} of process {pid} was filled by somebody else while it was missing (another \

@@ -69,13 +69,35 @@ impl Pager {
     /// # Panics
     /// `missing` is of another machine than `ram`.
     pub fn attach(pid: Pid, ram: &Ram, missing: &PageSet) -> Result<Self, DemandError> {
+        Self::attach_with_holes(pid, ram, missing, &PageSet::empty(missing.capacity()))
+    }
+
+    /// The same where some of the missing pages have been [punched](Ram::punch) before, and nobody
+    /// has filled or reserved them since: they are only looked at, which takes 0.3 µs for each.
+    ///
+    /// # Errors
+    /// As [`Pager::attach`]. Also if one of `holes` is not missing: it would be read as zero.
+    ///
+    /// # Panics
+    /// `missing` or `holes` is of another machine than `ram`.
+    pub fn attach_with_holes(
+        pid: Pid,
+        ram: &Ram,
+        missing: &PageSet,
+        holes: &PageSet,
+    ) -> Result<Self, DemandError> {
+        let mut lost = holes.clone();
+        lost.subtract(missing);
+        if let Some(page) = lost.iter().next() {
+            return Err(DemandError::Lost { pid: pid.as_raw_pid(), page });
+        }
         let (target, places) = attach::find(pid, ram)?;
         let missing = attach::whole_host_pages(&places, missing);
         let (userfaultfd, there) = attach::make(&target)?;
         let pager = Self::new(target, userfaultfd, there, places, missing, false);
         // With its last descriptor all that it watches is let go. Not by addresses: older kernels
         // let go of what another userfaultfd watches there, too.
-        attach::begin(&pager, ram).inspect_err(|_| pager.close_there())?;
+        attach::begin(&pager, ram, holes).inspect_err(|_| pager.close_there())?;
         Ok(pager)
     }
 
@@ -97,7 +119,7 @@ impl Pager {
         let mut missing = attach::whole_host_pages(&places, missing);
         let (userfaultfd, there) = attach::left_behind(&target, &places)?;
         // Every page that the file has was filled: at first none of them was there.
-        missing.subtract(&attach::known_to_be_there(ram)?);
+        missing.subtract(&attach::known_to_be_there(ram, &missing)?);
         let pager = Self::new(target, userfaultfd, there, places, missing, true);
         for place in pager.places.all() {
             kernel::wake(&pager.userfaultfd, place.start, place.end())

@@ -29,6 +29,13 @@ impl DestinationMachine for FakeDestination {
         &self.machine.ram
     }
 
+    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
+        let action = "take pages away";
+        drop(self.machine.called(Call::Forget, action)?);
+        let punched = pages.ranges().try_for_each(|run| self.machine.ram.punch(run));
+        punched.map_err(|cause| self.machine.error(action, &cause.to_string()))
+    }
+
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
         self.machine.page(missing)
     }

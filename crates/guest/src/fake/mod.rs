@@ -38,6 +38,8 @@ pub enum Call {
     Surrender,
     /// [`Surrendered::remove`](crate::Surrendered::remove).
     Remove,
+    /// [`DestinationMachine::forget`](crate::DestinationMachine::forget).
+    Forget,
     /// [`DestinationMachine::page_on_demand`](crate::DestinationMachine::page_on_demand).
     PageOnDemand,
     /// [`Demand::finish`](crate::demand::Demand::finish).

@@ -139,6 +139,8 @@ impl Surrendered for SurrenderedProcess {
 pub struct ProcessDestination {
     process: Arc<Process>,
     stage: Stage,
+    /// Missing pages that have been taken away before all of them were known.
+    holes: PageSet,
 }
 
 /// How far it has come.
@@ -154,7 +156,8 @@ impl ProcessDestination {
     /// The destination's hold on a process that waits to be moved here.
     #[must_use]
     pub fn new(process: Arc<Process>) -> Self {
-        Self { process, stage: Stage::Waiting }
+        let holes = PageSet::empty(process.ram.layout().pages());
+        Self { process, stage: Stage::Waiting, holes }
     }
 }
 
@@ -163,9 +166,16 @@ impl DestinationMachine for ProcessDestination {
         &self.process.ram
     }
 
+    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
+        let punched = pages.ranges().try_for_each(|run| self.process.ram.punch(run));
+        punched.map_err(|cause| self.process.failed("take pages away", cause))?;
+        self.holes.union(pages);
+        Ok(())
+    }
+
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
         let Process { name, pid, ram, record, .. } = &*self.process;
-        Ok(Arc::new(Paged::begin(name, *pid, ram, missing, record.clone())?))
+        Ok(Arc::new(Paged::begin(name, *pid, ram, missing, &self.holes, record.clone())?))
     }
 
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {

@@ -42,6 +42,8 @@ pub struct Destination {
     qmp: Arc<Qmp>,
     process: Process,
     ram: Arc<Ram>,
+    /// Missing pages that have been taken away before all of them were known.
+    holes: PageSet,
     belongings: Belongings,
     /// Where the device state goes, until somebody takes it.
     stream: Option<UnixStream>,
@@ -120,6 +122,7 @@ impl Destination {
             began: qmp.mark(),
             qmp,
             process,
+            holes: PageSet::empty(ram.layout().pages()),
             ram: Arc::new(ram),
             belongings,
             stream: None,
@@ -230,9 +233,16 @@ impl DestinationMachine for Destination {
         &self.ram
     }
 
+    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
+        let punched = pages.ranges().try_for_each(|run| self.ram.punch(run));
+        punched.map_err(self.failed("take pages away"))?;
+        self.holes.union(pages);
+        Ok(())
+    }
+
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
-        let Self { plan, process, ram, .. } = self;
-        let paged = Paged::begin(&plan.machine, process.raw(), ram, missing, record(plan))?;
+        let Self { plan, process, ram, holes, .. } = self;
+        let paged = Paged::begin(&plan.machine, process.raw(), ram, missing, holes, record(plan))?;
         Ok(Arc::new(paged))
     }
 

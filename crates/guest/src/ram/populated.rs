@@ -1,7 +1,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
+use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
@@ -19,19 +19,31 @@ impl Ram {
     /// # Errors
     /// The kernel cannot search the file.
     pub fn populated(&self) -> Result<PageSet, RamIoError> {
+        self.populated_among(&PageSet::full(self.layout.pages()))
+    }
+
+    /// Those of `pages` that have memory, otherwise as [`Ram::populated`]. Takes some 0.3 µs for each
+    /// run of pages, and for each that has memory 0.05 µs.
+    ///
+    /// # Errors
+    /// The kernel cannot search the file.
+    ///
+    /// # Panics
+    /// The machine has no such pages.
+    pub fn populated_among(&self, pages: &PageSet) -> Result<PageSet, RamIoError> {
         let mut found = PageSet::empty(self.layout.pages());
-        for region in (0..self.layout.regions().len()).map(RegionIndex) {
-            let pages = self.layout.range_of(region);
-            let size = pages.len().bytes();
-            let mut at = Bytes::ZERO;
-            while at < size {
-                let run = next_run(self.file(region), at, size)
-                    .map_err(|cause| self.io_error("find", pages.start, cause))?;
+        for span in pages.ranges().flat_map(|run| self.layout.spans(run)) {
+            let mut at = span.offset;
+            let limit = at + span.pages.len().bytes();
+            let page = |pages: u64| PageIndex(span.pages.start.0 + pages);
+            while at < limit {
+                let run = next_run(self.file(span.region), at, limit)
+                    .map_err(|cause| self.io_error("find", span.pages.start, cause))?;
                 let Some((start, end)) = run else { break };
-                found.insert_range(PageRange::new(
-                    pages.start.0 + start.get() / PAGE_SIZE.get(),
-                    pages.start.0 + end.pages().get(),
-                ));
+                found.insert_range(PageRange {
+                    start: page((start - span.offset).get() / PAGE_SIZE.get()),
+                    end: page((end - span.offset).pages().get()),
+                });
                 at = end;
             }
         }

@@ -91,3 +91,20 @@ fn ram_that_is_not_mapped_is_refused() {
     let error = Pager::attach(other.victim.pid(), &paged.ram, &paged.all()).unwrap_err();
     assert!(matches!(error, DemandError::Process(TraceError::NotMapped { .. })), "{error}");
 }
+
+#[test]
+fn what_was_taken_away_and_is_not_to_come_is_told() {
+    let mut paged = Paged::start();
+    let pid = paged.victim.pid();
+    let holes = paged.some(run(10, 12));
+    let missing = paged.some(run(11, 40));
+    let refused = Pager::attach_with_holes(pid, &paged.ram, &missing, &holes).unwrap_err();
+    assert!(matches!(refused, DemandError::Lost { page: PageIndex(10), .. }), "{refused}");
+    assert_eq!(paged.watched_mappings(), 0);
+    // Holes that somebody has filled nevertheless are taken away again.
+    paged.ram.write(PageIndex(11), &contents(run(12, 13))).unwrap();
+    let holes = paged.some(run(11, 12));
+    let pager = Pager::attach_with_holes(pid, &paged.ram, &missing, &holes).unwrap();
+    assert!(paged.ram.populated().unwrap().is_empty());
+    while_answered(&pager, || paged.victim.order("touch 11 12"));
+}
