@@ -149,6 +149,10 @@ impl Meter {
         self.sent
     }
 
+    pub(crate) fn total_received(&self) -> Bytes {
+        self.received
+    }
+
     /// How long it takes until these pages are at the destination, too: what the link needs for
     /// their bytes, or what the source needs to read and encode them, whichever is longer.
     pub(crate) fn time_for(&self, load: Load, care: Care) -> Duration {

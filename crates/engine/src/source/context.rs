@@ -3,6 +3,7 @@ use std::time::Duration;
 use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages, Probability};
 use punctual_wire::{DestinationMessage, Offer};
 
+use super::enforcement::Mark;
 use super::event::{Event, Why};
 use super::forecast::Standing;
 use super::phases::State;
@@ -11,18 +12,11 @@ use crate::course::Course;
 use crate::meter::{Care, Load, Meter};
 use crate::remainder::Remainder;
 use crate::rule::{Expected, GiveUp, Rule};
-use crate::{Phase, Progress, Request};
+use crate::{Progress, Request};
 
 /// What is still on its way when a scan begins takes at most this long: the link is not left idle,
 /// and what the scan finds is as fresh as can be.
 const ON_ITS_WAY: Duration = Duration::from_millis(2);
-/// A stopped guest is let run on here after so many times the interruption asked for ...
-const OVERRUN: u32 = 5;
-/// ... but not before this time ...
-const OVERRUN_LEAST: Duration = Duration::from_secs(2);
-/// ... to which the time for digests is added, at this rate.
-const DIGEST_RATE: BytesPerSecond = BytesPerSecond::new(100_000_000);
-
 /// What all phases of the source know.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
@@ -38,6 +32,8 @@ pub(super) struct Context {
     pub(super) standing: Option<Standing>,
     /// The interruption that was expected when the guest was stopped.
     pub(super) stopping_for: Duration,
+    /// Where the connection stood then.
+    pub(super) stopped: Option<Mark>,
     /// How many pages follow the machine.
     pub(super) left: Pages,
 }
@@ -52,6 +48,7 @@ impl Context {
             sent_before: PageSet::empty(offer.layout.pages()),
             standing: None,
             stopping_for: Duration::ZERO,
+            stopped: None,
             left: Pages::ZERO,
             offer,
             request,
@@ -132,25 +129,6 @@ impl Context {
     pub(super) fn deadline_passed(&self, at: Duration, state: &State) -> Option<GiveUp> {
         let late = at > self.request.within && !self.rule.goes_on_late();
         late.then(|| self.rule.deadline_passed(self.expected(state.load(self), Care::Surely)))
-    }
-
-    /// How long a guest may be stopped before it is let run on here: five times the interruption
-    /// asked for, or the one that was expected if it is longer, at least two seconds, and the time
-    /// for digests.
-    fn budget(&self) -> Duration {
-        let digests = if self.offer.verify {
-            DIGEST_RATE.time_for(self.offer.layout.pages().bytes())
-        } else {
-            Duration::ZERO
-        };
-        let agreed = self.offer.downtime.max(self.stopping_for);
-        (agreed * OVERRUN).max(OVERRUN_LEAST) + digests
-    }
-
-    pub(super) fn overrun(&self, at: Duration, since: Duration, phase: Phase) -> Option<Why> {
-        let stopped = at.saturating_sub(since);
-        let asked = self.offer.downtime;
-        (stopped > self.budget()).then_some(Why::Overrun { phase, stopped, asked })
     }
 
     pub(super) fn progress(&self, at: Duration, state: &State) -> Progress {

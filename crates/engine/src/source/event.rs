@@ -232,16 +232,19 @@ pub enum Why {
     },
     /// The guest had been stopped for too long, so it was let run on here.
     #[error(
-        "while {phase}, the guest had been stopped for {} where {} was asked for; see whether \
-         the link stalls, then migrate again", Shown(*stopped), Shown(*asked)
+        "while {phase}, the guest had been stopped for {}{}, where {} was promised; it runs on \
+         here: see whether the link or the destination stalls, then migrate again",
+        Shown(*stopped), more(*left), Shown(*promised)
     )]
     Overrun {
         /// The phase that took too long.
         phase: crate::Phase,
         /// How long it was stopped.
         stopped: Duration,
-        /// What was asked for.
-        asked: Duration,
+        /// How much longer it would have been, by what the link carried.
+        left: Option<Duration>,
+        /// What was asked for, or what was expected if that was longer.
+        promised: Duration,
     },
     /// The memory at the destination is not that of the source.
     #[error(
@@ -257,6 +260,10 @@ pub enum Why {
     /// The commit could not be recorded.
     #[error("{0}")]
     NotRecorded(String),
+}
+
+fn more(left: Option<Duration>) -> String {
+    left.map_or_else(String::new, |left| format!(" and would have been for {} more", Shown(left)))
 }
 
 fn list(refusals: &[Refusal]) -> String {

@@ -26,6 +26,7 @@ mod aborting;
 mod committed;
 mod context;
 mod copying;
+mod enforcement;
 mod event;
 mod forecast;
 mod phases;

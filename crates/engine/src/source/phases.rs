@@ -132,10 +132,14 @@ impl State {
             Self::Sending(_) | Self::Scanning(_) | Self::Readying(_) | Self::Settling(_) => {
                 context.deadline_passed(at, self).map(Why::GaveUp)
             }
-            Self::Stopping(Stopping { since, .. }) => context.overrun(at, *since, phase),
+            Self::Stopping(Stopping { since, .. }) => context.overrun(at, *since, phase, None),
             Self::Final(_) | Self::HandingOver(_) => {
                 let since = context.course.stopped_at().unwrap_or(at);
-                context.overrun(at, since, phase)
+                let copied = match self {
+                    Self::Final(state) => state.copied(),
+                    _ => None,
+                };
+                context.overrun(at, since, phase, copied)
             }
             Self::Committing(_) | Self::Aborting(_) => None,
         }

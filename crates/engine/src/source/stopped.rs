@@ -6,6 +6,7 @@ use punctual_units::{Bytes, PageSet, Pages};
 use punctual_wire::{DestinationMessage, PageRuns, SourceMessage};
 
 use super::context::Context;
+use super::enforcement::Copied;
 use super::event::{Batch, BatchKind, Effect, Event, Why};
 use super::phases::{State, Transition};
 use crate::remainder::Remainder;
@@ -46,6 +47,8 @@ enum Rest {
 pub(super) struct Final {
     remainder: Remainder,
     step: Step,
+    /// Pages of this step that have been sent.
+    sent: Pages,
     /// The pages that follow the machine, where they do.
     left: Option<PageSet>,
     /// How much device state there was, once all of it has been sent.
@@ -98,13 +101,14 @@ impl Stopping {
         let Event::Stopped { since } = event else {
             return State::Stopping(self).unexpected(&event);
         };
-        context.course.stopped(at, since);
+        context.stopped(at, since);
         let mut effects = vec![Effect::SaveDeviceState, Effect::Scan];
         let left = (self.rest == Rest::Follows).then(|| {
             effects.push(Effect::ServePages { heat: Box::new(context.watch.heat().clone()) });
             PageSet::empty(context.offer.layout.pages())
         });
-        let state = Final { remainder: self.remainder, step: Step::Scan, left, device_state: None };
+        let (remainder, step, sent) = (self.remainder, Step::Scan, Pages::ZERO);
+        let state = Final { remainder, step, sent, left, device_state: None };
         Transition::To(State::Final(state), effects)
     }
 }
@@ -130,8 +134,23 @@ impl Final {
         }
     }
 
+    /// How far the copy has come, from when it is known what there is to copy.
+    pub(super) fn copied(&self) -> Option<Copied> {
+        match self.step {
+            Step::Copy(pages) | Step::CopyAgain(pages) => {
+                Some(Copied { sent: self.sent, left: pages.saturating_sub(self.sent) })
+            }
+            Step::Copied | Step::ScanAgain => Some(Copied { sent: self.sent, left: Pages::ZERO }),
+            Step::Scan => None,
+        }
+    }
+
     pub(super) fn step(mut self, context: &mut Context, at: Duration, event: Event) -> Transition {
         match (event, self.step) {
+            (Event::Sending { pages, .. }, Step::Copy(_) | Step::CopyAgain(_)) => {
+                self.sent = pages;
+                return Transition::To(State::Final(self), vec![]);
+            }
             (Event::StateSent { bytes, .. }, Step::Scan | Step::Copy(_) | Step::Copied)
                 if self.device_state.is_none() =>
             {
@@ -154,7 +173,7 @@ impl Final {
                     return self.hand_over(context, at, effects);
                 }
                 if !pages.is_empty() {
-                    self.step = Step::CopyAgain(pages.len());
+                    (self.step, self.sent) = (Step::CopyAgain(pages.len()), Pages::ZERO);
                     return self.send(context, at, pages);
                 }
                 return self.hand_over(context, at, vec![]);

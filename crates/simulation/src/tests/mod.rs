@@ -1,5 +1,6 @@
 //! Moves that go well, moves by each policy, and moves with one fault at each of their points.
 
+mod enforced;
 mod faults;
 mod modes;
 mod policies;
