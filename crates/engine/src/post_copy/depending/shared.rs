@@ -242,11 +242,19 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Says the last word on the push line, and waits until the source has closed it.
+    /// Says the last word on the push line, if there is one in time, and waits until the source has
+    /// closed it.
     pub(super) fn tell(&self, message: &DestinationMessage, within: Duration) {
+        const LOOK: Duration = Duration::from_millis(10);
         let until = Instant::now() + within;
-        if self.say(PageLine::Push, message) {
-            drop(self.pause(Some(until), |inner| inner.lines.is_lost(PageLine::Push)));
+        loop {
+            if self.say(PageLine::Push, message) {
+                drop(self.pause(Some(until), |inner| inner.lines.is_lost(PageLine::Push)));
+                break;
+            }
+            if Instant::now() >= until || !self.rest(LOOK) {
+                break;
+            }
         }
         self.end();
     }
