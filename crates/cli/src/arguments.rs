@@ -3,6 +3,7 @@
 mod bench;
 mod bench_predict;
 mod moving;
+mod snapshots;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use punctual_units::{BytesPerSecond, Probability, parse};
 pub(crate) use bench::{Bench, BenchBusy, BenchMigrate, OtherBench};
 pub(crate) use bench_predict::BenchPredict;
 pub(crate) use moving::{Limits, Migrate, Plan};
+pub(crate) use snapshots::{CloneMachine, Resume, Suspend};
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -75,6 +77,12 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Move a running machine to another host
     Migrate(Migrate),
+    /// Write a running machine to a file, and end it
+    Suspend(Suspend),
+    /// Run a machine from its file
+    Resume(Resume),
+    /// Run a second machine like one that runs
+    Clone(CloneMachine),
     /// Record which pages a machine writes, or show what was recorded
     Trace(Trace),
     /// Move a machine by the engine itself, in a simulation, as a recorded trace shows it writing

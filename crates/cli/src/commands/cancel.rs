@@ -9,11 +9,15 @@ use crate::failure::{Exit, Failure};
 use crate::{daemon, output};
 
 /// Asks for the end and waits for it: the migration may be past the point where it could be. A
-/// recording ends at any moment.
+/// recording ends at any moment, and so does what is done with a machine and a file.
 pub(super) async fn run(global: &Global, name: &str) -> Result<ExitCode, Failure> {
     let client = daemon::client(global)?;
     let summary = client.machine(name).await?.summary;
-    if summary.state == MachineState::Traced {
+    let ends_at_once = matches!(
+        summary.state,
+        MachineState::Traced | MachineState::Suspending | MachineState::Resuming
+    );
+    if ends_at_once {
         client.end_recording(name).await?;
         return Ok(ExitCode::SUCCESS);
     }

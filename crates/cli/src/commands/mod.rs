@@ -18,6 +18,7 @@ pub(crate) mod reproduce;
 mod run;
 mod show;
 pub(crate) mod simulate;
+mod snapshots;
 mod stop;
 pub(crate) mod trace;
 mod watch;
@@ -41,6 +42,9 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::Plan(said) => ask(plan::run(&global, said)),
         Command::Migrate(said) => ask(migrate::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
+        Command::Suspend(said) => ask(snapshots::suspend(&global, &said)),
+        Command::Resume(said) => ask(snapshots::resume(&global, &said)),
+        Command::Clone(said) => ask(snapshots::clone(&global, &said)),
         Command::Trace(said) => trace::run(&global, said),
         Command::Simulate(said) => simulate::run(&global, &said),
         Command::Reproduce(said) => reproduce::run(&global, &said),

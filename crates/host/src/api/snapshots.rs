@@ -100,8 +100,10 @@ impl std::fmt::Display for SnapshotPhase {
 }
 
 /// Where that stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotProgress {
+    /// The machine that it is done with.
+    pub machine: String,
     /// What is being done.
     pub phase: SnapshotPhase,
     /// Since it was begun.

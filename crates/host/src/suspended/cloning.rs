@@ -61,7 +61,7 @@ impl Host {
         let (teller, listener) = listen(session.cancel.clone());
         begin(&format!("clone-{name}"), move || {
             let cancel = session.cancel.clone();
-            let mut watch = Watch::begin(&teller, &cancel);
+            let mut watch = Watch::begin(&teller, &cancel, &job.name);
             let event = match job.clone_to(departure, session, restoration, &mut watch) {
                 Ok(restored) => SnapshotEvent::Restored(restored),
                 Err(event) => *event,
@@ -85,6 +85,7 @@ impl Job {
         // The first machine is at home again.
         let event = self.end(saved, session);
         let SnapshotEvent::Saved(_) = event else { return Err(Box::new(event)) };
+        watch.turn_to(&restoration.offer.machine);
         let restored = open(&self.place)
             .map_err(Ended::from)
             .and_then(|snapshot| restoration.restore(snapshot, watch));

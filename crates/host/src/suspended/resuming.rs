@@ -83,7 +83,7 @@ impl Host {
         let (teller, listener) = listen(restoration.entry.cancel.clone());
         begin(&format!("resume-{name}"), move || {
             let cancel = restoration.entry.cancel.clone();
-            let mut watch = Watch::begin(&teller, &cancel);
+            let mut watch = Watch::begin(&teller, &cancel, &restoration.offer.machine);
             let restored = restoration.restore(snapshot, &mut watch);
             teller.tell(restored.map_or_else(SnapshotEvent::from, SnapshotEvent::Restored));
         })?;

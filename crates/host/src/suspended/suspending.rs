@@ -62,7 +62,7 @@ impl Host {
         let job = Job { host: Arc::clone(self), name: name.to_owned(), place, purpose, id, disks };
         begin(&format!("save-{name}"), move || {
             let cancel = session.cancel.clone();
-            let mut watch = Watch::begin(&teller, &cancel);
+            let mut watch = Watch::begin(&teller, &cancel, &job.name);
             tracing::info!(machine = job.name, file = %job.place.file().display(), "is saved");
             let saved = job.save(departure, &mut watch);
             let event = job.end(saved, session);

@@ -12,6 +12,7 @@ use crate::listener::Teller;
 pub(super) struct Watch<'a> {
     teller: &'a Teller<SnapshotEvent>,
     cancel: &'a Cancel,
+    machine: String,
     began: Instant,
     phase: Phase,
     told: Instant,
@@ -28,11 +29,20 @@ struct Phase {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn begin(teller: &'a Teller<SnapshotEvent>, cancel: &'a Cancel) -> Self {
+    pub(super) fn begin(
+        teller: &'a Teller<SnapshotEvent>,
+        cancel: &'a Cancel,
+        machine: &str,
+    ) -> Self {
         let began = Instant::now();
         let none = Bytes::ZERO;
         let phase = Phase { name: SnapshotPhase::Copying, began, done: none, total: none };
-        Self { teller, cancel, began, phase, told: began }
+        Self { teller, cancel, machine: machine.to_owned(), began, phase, told: began }
+    }
+
+    /// What follows is done with another machine.
+    pub(super) fn turn_to(&mut self, machine: &str) {
+        machine.clone_into(&mut self.machine);
     }
 
     /// What tells that it is not to go on.
@@ -73,6 +83,7 @@ impl<'a> Watch<'a> {
         let left = total.saturating_sub(done);
         let rate = done.per(began.elapsed()).filter(|rate| rate.get() > 0);
         self.teller.tell(SnapshotEvent::Progress(SnapshotProgress {
+            machine: self.machine.clone(),
             phase: name,
             elapsed: self.began.elapsed(),
             done,
