@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod daemon;
 mod failure;
+mod native_output;
 mod output;
 mod plan_output;
 mod progress;

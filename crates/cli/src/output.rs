@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use punctual_engine::report::{Ending, Phases, Predicted, Promise, Quantiles, Report};
+use punctual_engine::report::{Ending, Engine, Phases, Predicted, Promise, Quantiles, Report};
 use punctual_host::api::{MachineDetails, MachineSummary};
 use punctual_lab::bench::throughput::{Throughput, ThroughputRow};
 use punctual_lab::bench::tracing::{Tracing, TracingRow, Writer};
@@ -75,6 +75,11 @@ pub(crate) fn machine(machine: &MachineDetails) -> Table {
     }
     if machine.obstacles.is_empty() {
         table.add_row(["migratable", "yes"]);
+        let engine = match machine.engine {
+            Engine::External => "external: Punctual".to_owned(),
+            Engine::Native => format!("native: QEMU's own, since {}", machine.engine_reason),
+        };
+        table.add_row(["engine", &engine]);
     }
     for obstacle in &machine.obstacles {
         let text = format!("no: {}\n{}", obstacle.reason, obstacle.remedy);
@@ -124,7 +129,10 @@ pub(crate) fn report(report: &Report) -> Table {
         Promise::Refused => "refused",
     });
     table.add_row(["promise", "", "", promise]);
-    table.add_row(["policy", "", "", report.policy.name()]);
+    match report.engine {
+        Engine::External => table.add_row(["policy", "", "", report.policy.name()]),
+        Engine::Native => table.add_row(["engine", "", "", "native"]),
+    };
     table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);
     table.add_row(["rounds", "", "", &measured.rounds.to_string()]);
     if let Some(planned) = measured.planned {

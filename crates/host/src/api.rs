@@ -27,6 +27,7 @@
 //!
 //! Whatever goes wrong is answered by a [`Problem`] and a status that fits its [`ProblemKind`].
 
+mod native;
 mod planning;
 mod snapshots;
 mod upgrade;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use punctual_engine::report::{Mode, OnMiss, Policy};
+use punctual_engine::report::{Engine, Mode, OnMiss, Policy};
 use punctual_engine::{FixedCost, Progress, Report, Request};
 use punctual_plan::{Forecast, Plan};
 use punctual_units::{Bytes, BytesPerSecond, Probability};
@@ -44,6 +45,7 @@ use punctual_wire::{MigrationId, Refusal};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use native::{Estimate, Native};
 pub use planning::{PlanEvent, PlanRequest, SurveyRequest};
 pub use snapshots::{
     CloneRequest, Restored, ResumeRequest, Saved, SnapshotEvent, SnapshotPhase, SnapshotProgress,
@@ -168,6 +170,12 @@ pub struct MachineDetails {
     pub qmp: Option<PathBuf>,
     /// The files that hold its RAM.
     pub ram: Vec<RamFile>,
+    /// What would move it where nobody says.
+    #[serde(default)]
+    pub engine: Engine,
+    /// Why it is not Punctual itself; empty where it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub engine_reason: String,
     /// What is in the way of a migration, as far as this host can tell.
     pub obstacles: Vec<Refusal>,
 }
@@ -300,6 +308,10 @@ pub struct MigrateRequest {
     /// How the memory is moved; `None` leaves it to the plan.
     #[serde(default)]
     pub policy: Option<Policy>,
+    /// What moves it; `None` for Punctual where it can, the machine's own hypervisor where its
+    /// memory cannot be traced.
+    #[serde(default)]
+    pub engine: Option<Engine>,
     /// A plan to be carried out: it says the limits, and the machine is not traced for another.
     #[serde(default)]
     pub plan: Option<Box<Plan>>,
@@ -335,6 +347,7 @@ impl MigrateRequest {
             post_copy: true,
             on_miss: OnMiss::default(),
             policy: None,
+            engine: None,
             plan: None,
         }
     }
@@ -352,6 +365,9 @@ pub struct Migration {
     /// What it is expected to take, by the way that it goes; `None` where nobody looked, and before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Box<Forecast>>,
+    /// For a move by the machine's own hypervisor: what is known of it beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Box<Native>>,
     /// Where it stands; `None` before the first look.
     pub progress: Option<Progress>,
     /// For a dry run that was accepted: the command line at the destination.
@@ -370,6 +386,7 @@ impl Migration {
             machine,
             to,
             forecast: None,
+            native: None,
             progress: None,
             command_line: vec![],
             report: Some(report),

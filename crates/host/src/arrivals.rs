@@ -18,6 +18,7 @@ use punctual_wire::{
 
 use crate::host::Host;
 use crate::hypervisor::Handle;
+use crate::native;
 use crate::registry::{Record, Standing, check_name};
 use crate::survey;
 
@@ -139,6 +140,7 @@ fn hear(host: &Arc<Host>, arrival: Arrival) -> Result<(), LinkError> {
         first @ (SourceMessage::Probe(_) | SourceMessage::ProbeEnd) => {
             survey::answer(link, first)?;
         }
+        SourceMessage::Tunnel { migration } => native::serve(host, link, migration)?,
         SourceMessage::Serve(serve) => {
             if let Err(link) = host.lines.deliver(serve, link) {
                 host.not_expected(serve, link);

@@ -1,6 +1,7 @@
 //! Machines that leave this host.
 
 mod before;
+mod by_itself;
 mod follow;
 
 use std::sync::Arc;
@@ -118,6 +119,9 @@ impl Leaving {
     }
 
     fn attempt(&self) -> Result<Report, Ended> {
+        if let Some(report) = self.by_itself()? {
+            return Ok(report);
+        }
         let failed = |error: &dyn std::error::Error| {
             let what = format!("machine `{}`: {error}", self.request.machine);
             Ended::failed(Problem::failed(what, ""))

@@ -12,7 +12,7 @@ use crate::arrivals::Arrivals;
 use crate::config::HostConfig;
 use crate::experience::Experience;
 use crate::following::{Lines, Servings};
-use crate::hypervisor::{Examination, Handle, Hypervisor, Identity};
+use crate::hypervisor::{Choice, Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
 use crate::registry::{Record, Registry, RegistryError, Standing};
@@ -97,8 +97,9 @@ impl Host {
             }
             _ => Examination::default(),
         };
-        let Examination { command_line, qmp, ram, obstacles } = found;
-        Ok(MachineDetails { summary, command_line, qmp, ram, obstacles })
+        let Examination { command_line, qmp, ram, choice, obstacles } = found;
+        let Choice { engine, because: engine_reason } = choice;
+        Ok(MachineDetails { summary, command_line, qmp, ram, engine, engine_reason, obstacles })
     }
 
     /// Starts a machine. Its record comes first, so that a crash leaves nothing unknown.

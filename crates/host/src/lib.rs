@@ -10,6 +10,7 @@
 //!                   │ ├── journal:  who owns a moving machine  (state directory)
 //!                   │ ├── migrations: those under way, and who watches them
 //!                   │ ├── local:      a machine gets another QEMU, and stays
+//!                   │ ├── native:     moves by the machine's own hypervisor
 //!                   │ ├── traces:     page writes, recorded           (state directory)
 //!                   │ ├── suspended:  machines in files: saved, resumed, cloned
 //!                   │ ├── experience: what past moves took            (state directory)
@@ -37,6 +38,7 @@ mod journal;
 mod listener;
 mod local;
 mod migrations;
+mod native;
 mod planning;
 mod ram_mount;
 mod recovery;

@@ -7,7 +7,7 @@ use punctual_engine::{Cancel, Observer, Progress, Report};
 use punctual_plan::Forecast;
 use tokio::sync::watch;
 
-use crate::api::{Id, Migration};
+use crate::api::{Id, Migration, Native};
 
 /// How many ended migrations are remembered for those who ask. The report of a long one, with its
 /// course, takes some hundred KiB.
@@ -53,6 +53,7 @@ impl Migrations {
             machine: lost.machine.clone(),
             to: lost.to.clone(),
             forecast: None,
+            native: None,
             progress: None,
             command_line: vec![],
             report: None,
@@ -160,6 +161,11 @@ impl Ticket {
     /// Notes what the move is expected to take.
     pub(crate) fn foresee(&self, forecast: Option<Forecast>) {
         self.change(|migration| migration.forecast = forecast.map(Box::new));
+    }
+
+    /// Notes that the machine's own hypervisor moves it, and what is known of that.
+    pub(crate) fn by_itself(&self, native: Native) {
+        self.change(|migration| migration.native = Some(Box::new(native)));
     }
 
     /// Notes the command line that the destination would use.

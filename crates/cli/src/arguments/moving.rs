@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use punctual_engine::report::{Mode, OnMiss, Policy};
+use punctual_engine::report::{Engine, Mode, OnMiss, Policy};
 use punctual_units::{BytesPerSecond, Probability, parse};
 
 use super::time;
@@ -38,6 +38,10 @@ pub(crate) struct Migrate {
     /// says]
     #[arg(long, value_name = "NAME", value_parser = policy)]
     pub(crate) policy: Option<Policy>,
+    /// What moves it: external (Punctual), native (QEMU's own migration), or auto: Punctual, and
+    /// QEMU where its memory cannot be traced
+    #[arg(long, default_value = "auto", value_name = "NAME", value_parser = engine)]
+    pub(crate) engine: EngineChoice,
     /// Move it also where what is asked will not be kept, at the best moment there is
     #[arg(long)]
     pub(crate) force: bool,
@@ -127,6 +131,19 @@ fn mode(text: &str) -> Result<ModeChoice, String> {
     named
         .map(|mode| ModeChoice(Some(mode)))
         .ok_or_else(|| format!("there are auto, {}", Mode::ALL.map(Mode::name).join(", ")))
+}
+
+/// An engine, or the one that can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EngineChoice(pub(crate) Option<Engine>);
+
+fn engine(text: &str) -> Result<EngineChoice, String> {
+    match text {
+        "auto" => Ok(EngineChoice(None)),
+        "external" => Ok(EngineChoice(Some(Engine::External))),
+        "native" => Ok(EngineChoice(Some(Engine::Native))),
+        _ => Err("there are auto, external, native".to_owned()),
+    }
 }
 
 fn on_miss(text: &str) -> Result<OnMiss, String> {

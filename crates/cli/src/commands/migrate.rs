@@ -13,7 +13,7 @@ use super::plan;
 use crate::arguments::{Global, Limits, Migrate};
 use crate::failure::Failure;
 use crate::progress::Display;
-use crate::{daemon, output, plan_output};
+use crate::{daemon, native_output, output, plan_output};
 
 /// The report of a dry run, with what it found out.
 #[derive(Serialize)]
@@ -43,6 +43,9 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
         (true, true) => output::json(&DryRun { report, command_line })?,
         (true, false) if !command_line.is_empty() => {
             output::line(output::command_line(command_line))?;
+            if let Some(native) = &migration.native {
+                native_output::lines(native).into_iter().try_for_each(output::line)?;
+            }
             if let Some(forecast) = &migration.forecast {
                 output::line(plan_output::in_a_line(forecast, request.confidence))?;
             }
@@ -85,6 +88,7 @@ fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
         post_copy: !said.no_post_copy,
         on_miss: said.on_miss,
         policy: said.policy,
+        engine: said.engine.0,
         plan: plan.map(Box::new),
         ..MigrateRequest::new(&machine, &to, downtime, within)
     })
@@ -124,6 +128,10 @@ async fn show(
     while let Some(migration) = events.next().await? {
         if let Some(forecast) = migration.forecast.as_ref().filter(|_| !foretold) {
             display.say(&plan_output::in_a_line(forecast, confidence));
+            foretold = true;
+        }
+        if let Some(native) = migration.native.as_ref().filter(|_| !foretold) {
+            native_output::lines(native).iter().for_each(|line| display.say(line));
             foretold = true;
         }
         if let Some(progress) = &migration.progress {

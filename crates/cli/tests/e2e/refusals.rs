@@ -38,7 +38,7 @@ fn by_hand(stage: &Stage, host: &str, name: &str, qemu: &Qemu, arguments: &[&str
 #[track_caller]
 fn expect_refused(stage: &Stage, name: &str, words: &[&str]) {
     for more in [&["--dry-run"][..], &[]] {
-        let migrate = [&["migrate", name, "--to", "b"], more].concat();
+        let migrate = [&["migrate", name, "--to", "b", "--engine", "external"], more].concat();
         stage.run("a", &migrate).expect_refusal(words);
     }
 }

@@ -136,6 +136,11 @@ impl Leaving {
         }
     }
 
+    /// Shows that the move is being planned.
+    pub(super) fn observe_planning(&self, elapsed: Duration) {
+        self.ticket.progress(&self.planning(elapsed));
+    }
+
     /// Where the move stands while it is being planned: nothing is copied yet.
     fn planning(&self, elapsed: Duration) -> Progress {
         Progress {

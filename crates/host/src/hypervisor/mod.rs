@@ -3,17 +3,21 @@
 mod qemu;
 
 use std::num::NonZeroU32;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use punctual_guest::demand::Demand;
+use punctual_guest::qemu::native;
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
-use punctual_units::Bytes;
-use punctual_wire::{Offer, Refusal};
+use punctual_units::{Bytes, MemoryLayout};
+use punctual_wire::{MigrationId, Offer, Refusal};
 
 use crate::api::{MachineState, Problem, RamFile};
 
 pub use qemu::QemuHypervisor;
+
+pub use crate::native::choice::Choice;
 
 /// What a hypervisor needs to find a machine again, also after the daemon was restarted. Only the
 /// hypervisor knows its shape.
@@ -37,7 +41,9 @@ pub struct Examination {
     pub qmp: Option<PathBuf>,
     /// The files that hold its RAM.
     pub ram: Vec<RamFile>,
-    /// What is in the way of a migration.
+    /// What would move it where nobody says.
+    pub choice: Choice,
+    /// What is in the way of a migration by that.
     pub obstacles: Vec<Refusal>,
 }
 
@@ -78,6 +84,17 @@ pub enum Links {
     AsTheyWere,
     /// As if the cables of all its network cards were pulled.
     Down,
+}
+
+/// A machine about to leave by its own hypervisor.
+#[derive(Debug)]
+pub struct OwnDeparture {
+    /// The machine.
+    pub machine: native::Source,
+    /// What the destination needs to make its like, in JSON.
+    pub description: Vec<u8>,
+    /// Its memory.
+    pub layout: MemoryLayout,
 }
 
 /// A machine about to come in: its process waits for RAM and device state.
@@ -143,6 +160,32 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// What is in the way.
     fn depart(&self, name: &str, handle: &Handle) -> Result<Departure, Vec<Refusal>>;
+
+    /// What would move a machine where nobody says.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn choice(&self, _handle: &Handle) -> Result<Choice, Problem> {
+        Ok(Choice::default())
+    }
+
+    /// As [`Hypervisor::depart`], for a machine that its own hypervisor moves.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn depart_by_itself(&self, name: &str, _handle: &Handle) -> Result<OwnDeparture, Vec<Refusal>> {
+        Err(vec![Refusal {
+            code: "no-engine-of-its-own".to_owned(),
+            reason: format!("machine `{name}` cannot be moved by its own hypervisor"),
+            remedy: "migrate with --engine external".to_owned(),
+        }])
+    }
+
+    /// Where the stream goes, and comes from, by which the hypervisor of a machine that is arriving
+    /// by this attempt speaks with its like; once.
+    fn take_stream(&self, _migration: MigrationId) -> Option<UnixStream> {
+        None
+    }
 
     /// Whether this host could take the machine that is offered, and with which command line.
     /// Starts nothing.

@@ -1,10 +1,12 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
+mod native;
 mod succession;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +20,12 @@ use punctual_guest::qemu::{
 };
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
 use punctual_units::Bytes;
-use punctual_wire::{Offer, Refusal};
+use punctual_wire::{Engine, MigrationId, Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Arrival, Departure, Disk, Examination, Handle, Hypervisor, Identity, Links, Succession, Ties,
+    Arrival, Choice, Departure, Disk, Examination, Handle, Hypervisor, Identity, Links,
+    OwnDeparture, Succession, Ties,
 };
 use crate::api::{MachineState, Problem, RamFile};
 use crate::config::HostConfig;
@@ -34,6 +37,8 @@ const HUGE_PAGES: &str = "/dev/hugepages";
 #[derive(Debug, Clone)]
 pub struct QemuHypervisor {
     places: Places,
+    /// Of machines that QEMU itself migrates here.
+    streams: Arc<native::Streams>,
 }
 
 /// What finds a QEMU again.
@@ -58,6 +63,7 @@ impl QemuHypervisor {
                 ram: config.ram_dir.clone(),
                 huge_ram: HUGE_PAGES.into(),
             },
+            streams: Arc::default(),
         }
     }
 
@@ -153,11 +159,13 @@ impl Hypervisor for QemuHypervisor {
         let description = machine.description();
         let command_line = std::iter::once(description.program.binary.display().to_string())
             .chain(description.program.arguments.iter().cloned());
+        let (choice, obstacles) = native::choice(description);
         Ok(Examination {
             command_line: command_line.collect(),
             qmp: Some(description.monitor.clone()),
             ram: description.memory.iter().map(ram_file).collect(),
-            obstacles: obstacles(description),
+            choice,
+            obstacles,
         })
     }
 
@@ -201,7 +209,22 @@ impl Hypervisor for QemuHypervisor {
         Ok(std::iter::once(binary).chain(plan.arguments).collect())
     }
 
+    fn choice(&self, handle: &Handle) -> Result<Choice, Problem> {
+        Self::choose(handle)
+    }
+
+    fn depart_by_itself(&self, name: &str, handle: &Handle) -> Result<OwnDeparture, Vec<Refusal>> {
+        Self::plan_own_departure(name, handle)
+    }
+
+    fn take_stream(&self, migration: MigrationId) -> Option<UnixStream> {
+        self.streams.take(migration)
+    }
+
     fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
+        if offer.engine == Engine::Native {
+            return self.receive_by_itself(offer);
+        }
         let (destination, handle) = self.start(offer)?;
         Ok(Arrival { machine: Box::new(destination), handle })
     }
