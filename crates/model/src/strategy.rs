@@ -17,11 +17,20 @@ pub enum Policy {
     HeldBack,
     /// Without rounds: always the pages that are least likely to be written again before the stop.
     Continuous,
+    /// In rounds, in the order of addresses, until Xen would stop: see [`Rounds::AsXen`].
+    Xen,
+    /// In rounds, in the order of addresses, until QEMU would stop: see [`Rounds::AsQemu`].
+    Qemu,
 }
 
 impl Policy {
     /// Every policy.
-    pub const ALL: [Self; 4] = [Self::PreCopy, Self::Ordered, Self::HeldBack, Self::Continuous];
+    pub const ALL: [Self; 6] =
+        [Self::PreCopy, Self::Ordered, Self::HeldBack, Self::Continuous, Self::Xen, Self::Qemu];
+
+    /// Those that stop where the promise can be kept: a plan chooses among them. The others are those
+    /// of the field, for comparison and for those who want them.
+    pub const OWN: [Self; 4] = [Self::PreCopy, Self::Ordered, Self::HeldBack, Self::Continuous];
 
     /// The name, as reports and commands use it.
     #[must_use]
@@ -31,6 +40,8 @@ impl Policy {
             Self::Ordered => "ordered",
             Self::HeldBack => "held-back",
             Self::Continuous => "continuous",
+            Self::Xen => "xen",
+            Self::Qemu => "qemu",
         }
     }
 
@@ -42,6 +53,8 @@ impl Policy {
             Self::Ordered => (Order::Heat, HoldBack::Nothing, Rounds::UntilPromise),
             Self::HeldBack => (Order::Heat, HoldBack::Chosen, Rounds::UntilPromise),
             Self::Continuous => (Order::Heat, HoldBack::Nothing, Rounds::None),
+            Self::Xen => (Order::Address, HoldBack::Nothing, Rounds::AsXen),
+            Self::Qemu => (Order::Address, HoldBack::Nothing, Rounds::AsQemu),
         };
         Strategy { order, hold_back, rounds }
     }
@@ -100,6 +113,19 @@ pub enum Rounds {
     UntilPromise,
     /// So many, and then the machine is stopped whatever is left.
     Exactly(NonZeroU32),
+    /// Until fewer than 50 pages are left, or behind 29 rounds, or when more than three times the
+    /// memory has been sent, whichever comes first; then the machine is stopped, however long that
+    /// will be. So Xen did up to 4.5 (`tools/libxc/xc_domain_save.c`: `DEF_MAX_ITERS`,
+    /// `DEF_MAX_FACTOR`, and the number 50); later versions stop behind 5 rounds
+    /// (`tools/libs/guest/xg_sr_save.c`, `simple_precopy_policy`). Left out: Xen skips pages in a
+    /// round that it sees written again before it comes to them.
+    AsXen,
+    /// Until what is left takes no longer to send than the interruption may be, at the rate that the
+    /// link was seen to have; never, if that does not come. So QEMU does
+    /// (`migration/migration.c`: `threshold_size` in `migration_update_counters`, compared in
+    /// `migration_iteration_run`): nothing is added for stopping, device state and resuming, nor for
+    /// what is written meanwhile. Left out: QEMU counts whole pages, also where it packs them.
+    AsQemu,
     /// There are no rounds: the pages to send are chosen anew all the time, until the promised
     /// interruption can be kept.
     None,

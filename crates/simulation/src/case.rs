@@ -69,7 +69,7 @@ impl Case {
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let workload = workload(&mut chance);
-        let policy = chance.of(&Policy::ALL);
+        let policy = chance.of(&Policy::OWN);
         let modes = [Mode::PreCopy, Mode::PreCopy, Mode::PostCopy, Mode::Hybrid, Mode::StopAndCopy];
         let (mode, on_miss) = (chance.of(&modes), chance.of(&OnMiss::ALL));
         let known = chance.one_in(3);

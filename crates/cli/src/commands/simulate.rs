@@ -70,6 +70,10 @@ pub(crate) enum Way {
     HeldBack,
     /// Without rounds: always what is least likely to be written again
     Continuous,
+    /// In rounds, until Xen would stop
+    Xen,
+    /// In rounds, until QEMU would stop
+    Qemu,
     /// In rounds, the least recently written pages first
     Lru,
 }
@@ -81,6 +85,8 @@ impl Way {
             Self::Ordered | Self::Lru => Policy::Ordered,
             Self::HeldBack => Policy::HeldBack,
             Self::Continuous => Policy::Continuous,
+            Self::Xen => Policy::Xen,
+            Self::Qemu => Policy::Qemu,
         }
     }
 }

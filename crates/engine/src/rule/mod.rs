@@ -1,6 +1,7 @@
 //! When to stop the guest, when to go on copying, and when to give up. Each decision says why.
 
 mod at_once;
+mod field;
 mod miss;
 mod pre_copy;
 mod reasons;
@@ -11,6 +12,7 @@ mod throttle;
 use std::time::Duration;
 
 use punctual_model::{Mode, OnMiss, Rounds};
+use punctual_units::Pages;
 
 use crate::Request;
 use crate::report::Missed;
@@ -28,6 +30,13 @@ pub(crate) struct Outlook<'a> {
     pub(crate) at: Duration,
     /// How many rounds have been sent.
     pub(crate) round: u32,
+    /// Pages that are missing or old, ...
+    pub(crate) left: Pages,
+    /// ... what sending just them takes, ...
+    pub(crate) left_takes: Duration,
+    /// ... pages that have been sent, counted each time, and those that the machine has.
+    pub(crate) sent: Pages,
+    pub(crate) memory: Pages,
     /// The interruption that a stop now would make.
     pub(crate) now: Outcome,
     /// The same if every disk request had just settled: less, with direct I/O.

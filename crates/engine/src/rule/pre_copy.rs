@@ -32,6 +32,9 @@ impl Rule {
         if let Rounds::Exactly(rounds) = self.rounds {
             return self.count(now, rounds);
         }
+        if let Some(decision) = self.as_the_field(now) {
+            return decision;
+        }
         if self.is_met(&now.now.surely) {
             return self.stop_or_shrink(now);
         }

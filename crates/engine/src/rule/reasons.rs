@@ -65,6 +65,13 @@ pub enum Stop {
         /// What was asked for.
         asked: Duration,
     },
+    /// The policy has the guest stopped now, however long that will be.
+    ByPolicy {
+        /// What is expected.
+        expected: Expected,
+        /// What was asked for.
+        asked: Duration,
+    },
     /// The machine is to be moved in any case: the interruption will be longer than was asked for,
     /// and no better moment is in reach.
     Forced {
@@ -89,6 +96,7 @@ impl Stop {
         match self {
             Self::PromiseMet { expected, .. }
             | Self::RoundsDone { expected, .. }
+            | Self::ByPolicy { expected, .. }
             | Self::Forced { expected, .. }
             | Self::Follow { expected, .. } => *expected,
         }

@@ -22,6 +22,8 @@ struct Seen {
     copy_settled: Duration,
     next_round: Duration,
     lull: Option<Duration>,
+    left: Pages,
+    sent: Pages,
     follow: Expected,
     link_known: bool,
 }
@@ -37,6 +39,8 @@ impl Seen {
             copy_settled: copy,
             next_round: copy,
             lull: None,
+            left: Pages::new(500),
+            sent: Pages::ZERO,
             follow: Expected { fixed: ms(10), copy: ms(0) },
             link_known: true,
         }
@@ -48,6 +52,10 @@ impl Seen {
         rule.decide(&Outlook {
             at: self.at,
             round: self.round,
+            left: self.left,
+            left_takes: self.copy,
+            sent: self.sent,
+            memory: Pages::new(1000),
             now: Outcome { likely: expected(self.copy), surely: expected(self.copy_surely) },
             settled: match self.copy_settled == self.copy {
                 true => Outcome { likely: settled, surely: expected(self.copy_surely) },
@@ -395,4 +403,37 @@ fn while_nothing_is_gained_there_is_no_hurry() {
     let none = Seen::at(ms(100) + HASTE, ms(400)).decide(&mut rule);
     assert_eq!(none, Decision::Continue(Continue::NothingGained));
     assert!(none.is_in_no_hurry());
+}
+
+fn rule_by(policy: Policy) -> Rule {
+    Rule::new(ms(50), &Request { within: WITHIN, ..Request::new("b", policy) })
+}
+
+#[test]
+fn xen_stops_with_few_pages_or_after_much_work_whatever_the_interruption_is() {
+    let goes_on = Seen { round: 28, sent: Pages::new(3000), ..Seen::at(ms(900), ms(700)) };
+    let decision = goes_on.decide(&mut rule_by(Policy::Xen));
+    assert!(matches!(decision, Decision::Continue(_)), "{decision:?}");
+    for seen in [
+        Seen { left: Pages::new(49), ..goes_on },
+        Seen { round: 29, ..goes_on },
+        Seen { sent: Pages::new(3001), ..goes_on },
+    ] {
+        let stop = stops(&seen.decide(&mut rule_by(Policy::Xen)));
+        assert!(matches!(stop, Stop::ByPolicy { .. }), "{stop:?}");
+    }
+    // A promise that could be kept is nothing to it.
+    let short = Seen { left: Pages::new(50), ..Seen::at(ms(900), ms(1)) };
+    assert!(matches!(short.decide(&mut rule_by(Policy::Xen)), Decision::Continue(_)));
+}
+
+#[test]
+fn qemu_stops_when_the_rest_alone_is_short_enough_and_never_otherwise() {
+    // With the fixed part of 10 ms it takes longer than the 50 ms that were asked for.
+    let stop = stops(&Seen::at(ms(900), ms(50)).decide(&mut rule_by(Policy::Qemu)));
+    assert!(stop.expected().total() > ms(50), "{stop:?}");
+    let mut rule = rule_by(Policy::Qemu);
+    let (at, decision) = every_second(&mut rule, Seen::at(ms(0), ms(51)));
+    assert!(matches!(decision, Decision::GiveUp(GiveUp::DeadlinePassed { .. })), "{decision:?}");
+    assert_eq!(at, WITHIN);
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use punctual_model::Rounds;
 use punctual_units::{Bytes, BytesPerSecond, PageSet, Pages, Probability};
 use punctual_wire::{DestinationMessage, Offer};
 
@@ -75,6 +76,10 @@ impl Context {
 
     /// Whether the interruption asked for is shorter than one without any page would be.
     pub(super) fn too_short(&self) -> Option<Why> {
+        // The rules of the field know of no such part.
+        if matches!(self.request.strategy.rounds, Rounds::AsXen | Rounds::AsQemu) {
+            return None;
+        }
         // Only by what was measured: it is too early to refuse because of what is assumed.
         let known = &self.request;
         let fixed = known.fixed.sum() + known.round_trip + known.fixed_spread;

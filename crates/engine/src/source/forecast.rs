@@ -107,7 +107,7 @@ impl Context {
         let leaves_out = match strategy.rounds {
             Rounds::None => true,
             Rounds::UntilPromise => strategy.hold_back == HoldBack::Chosen,
-            Rounds::Exactly(_) => false,
+            Rounds::Exactly(_) | Rounds::AsXen | Rounds::AsQemu => false,
         };
         let copy = || self.meter.time_for(self.load(dirty), Care::Likely);
         let known = self.meter.bandwidth().is_some();
@@ -208,6 +208,10 @@ impl Context {
         let outlook = Outlook {
             at,
             round: self.course.rounds,
+            left: at_a_stop.len(),
+            left_takes: self.round(&at_a_stop),
+            sent: self.course.pages_sent,
+            memory: self.offer.layout.pages(),
             now,
             settled,
             next_round,

@@ -41,7 +41,7 @@ impl Host {
 }
 
 fn moves(workload: Workload, bandwidth: Option<BytesPerSecond>, rate: Option<BytesPerSecond>) {
-    for policy in Policy::ALL {
+    for policy in Policy::OWN {
         moves_by(policy, workload, bandwidth, rate);
     }
 }

@@ -106,6 +106,10 @@ fn forced(mode: Option<Mode>, best: Option<Way>) -> Way {
 
 fn by_policy(plan: &Plan, policy: Policy, force: bool) -> Result<Decision, Refused> {
     let way = Way::by(policy);
+    if !Policy::OWN.contains(&policy) {
+        // It stops by a rule of its own, whatever is promised: nothing is predicted of it.
+        return Ok(Decision::of(plan, way));
+    }
     let forecast = plan.forecast(way);
     let keeps = forecast.is_some_and(|forecast| forecast.keeps >= plan.ask.confidence);
     if keeps || force {

@@ -44,7 +44,7 @@ pub fn plan_with(trace: &Trace, facts: &Facts, ask: &Ask, workers: &dyn Workers)
     let replay = Replay::new(trace, most);
     let prospect = Prospect { replay: &replay, facts, ask };
     let mut ways: Vec<_> =
-        Policy::ALL.map(|policy| prospect.forecast(policy, samples(policy), workers)).into();
+        Policy::OWN.map(|policy| prospect.forecast(policy, samples(policy), workers)).into();
     ways.push(depending::hybrid(&prospect, SAMPLES, workers));
     ways.push(depending::post_copy(&prospect, SAMPLES));
     ways.push(other_ways::stop_and_copy(&prospect, SAMPLES));

@@ -19,6 +19,10 @@ pub enum Way {
     HeldBack,
     /// [`Policy::Continuous`].
     Continuous,
+    /// [`Policy::Xen`]: no plan takes it.
+    Xen,
+    /// [`Policy::Qemu`]: no plan takes it.
+    Qemu,
     /// [`Mode::Hybrid`].
     Hybrid,
     /// [`Mode::PostCopy`].
@@ -30,7 +34,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// Every way.
+    /// Every way that a plan weighs.
     pub const ALL: [Self; 8] = [
         Self::PreCopy,
         Self::Ordered,
@@ -50,6 +54,8 @@ impl Way {
             Policy::Ordered => Self::Ordered,
             Policy::HeldBack => Self::HeldBack,
             Policy::Continuous => Self::Continuous,
+            Policy::Xen => Self::Xen,
+            Policy::Qemu => Self::Qemu,
         }
     }
 
@@ -57,7 +63,12 @@ impl Way {
     #[must_use]
     pub const fn mode(self) -> Mode {
         match self {
-            Self::PreCopy | Self::Ordered | Self::HeldBack | Self::Continuous => Mode::PreCopy,
+            Self::PreCopy
+            | Self::Ordered
+            | Self::HeldBack
+            | Self::Continuous
+            | Self::Xen
+            | Self::Qemu => Mode::PreCopy,
             Self::Hybrid => Mode::Hybrid,
             Self::PostCopy => Mode::PostCopy,
             Self::StopAndCopy => Mode::StopAndCopy,
@@ -73,6 +84,8 @@ impl Way {
             Self::Ordered => Some(Policy::Ordered),
             Self::HeldBack => Some(Policy::HeldBack),
             Self::Continuous => Some(Policy::Continuous),
+            Self::Xen => Some(Policy::Xen),
+            Self::Qemu => Some(Policy::Qemu),
             Self::Hybrid | Self::PostCopy | Self::StopAndCopy | Self::Restart => None,
         }
     }

@@ -113,3 +113,33 @@ fn a_guest_that_does_not_have_to_is_not_slowed_down() {
     let report = run(Setting { on_miss: OnMiss::Throttle, ..setting(CALM) }).report.unwrap();
     assert_eq!((report.measured.throttled, report.measured.missed), (None, None));
 }
+
+#[test]
+fn the_rules_of_the_field_stop_where_they_would() {
+    for policy in [Policy::Xen, Policy::Qemu] {
+        let (_, report) = completed(by(policy, CALM));
+        assert_eq!(report.policy, policy);
+        assert!(report.measured.rounds <= 29, "{policy}: {}", report.measured.rounds);
+    }
+    // Xen forces it: three times the memory, and a long interruption.
+    let (outcome, report) = completed(by(Policy::Xen, RESTLESS));
+    assert_eq!(report.promise, Some(Promise::Broken));
+    assert!((3..=5).contains(&report.measured.rounds), "{}", report.measured.rounds);
+    assert!(outcome.final_pages > 1900, "{}", outcome.final_pages);
+    // QEMU never stops.
+    let report = run(by(Policy::Qemu, RESTLESS)).report.unwrap();
+    assert_eq!((report.outcome, report.promise), (Ending::Failed, Some(Promise::Refused)));
+    assert!(report.reason.contains("not ready within 20.0 s"), "{}", report.reason);
+}
+
+#[test]
+fn a_guest_that_never_calms_down_keeps_nobody_busy() {
+    // It writes a few pages all the time: rounds take two milliseconds, and 15,900 of them were sent
+    // before it was given up.
+    let workload = Workload { writes: 100_000, hot: 60, ..CALM };
+    let mut setting = Setting { downtime: ms(18), ..setting(workload) };
+    setting.within = Duration::from_secs(600);
+    let report = run(setting).report.unwrap();
+    assert!(report.reason.contains("as fast as its pages are sent"), "{}", report.reason);
+    assert!(report.measured.rounds < 6000, "{:?}", report.measured);
+}

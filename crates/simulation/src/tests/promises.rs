@@ -57,7 +57,7 @@ fn none_broken(reports: &[Report]) {
 
 #[test]
 fn what_pages_cost_again_does_not_pass_for_what_they_cost_the_first_time() {
-    for policy in Policy::ALL {
+    for policy in Policy::OWN {
         let reports = promises(policy, SWEEP, 300);
         none_broken(&reports);
         assert!(kept_of(&reports) >= 6, "{policy}: {}", kept_of(&reports));
@@ -70,7 +70,7 @@ fn what_cold_pages_cost_does_not_pass_for_what_hot_ones_cost() {
     for writes in [2000, 50_000] {
         for hot in [300, 1500] {
             let workload = Workload { writes, hot, stray: 500, packed, ..SWEEP };
-            for policy in Policy::ALL {
+            for policy in Policy::OWN {
                 none_broken(&promises(policy, workload, 300));
             }
         }
@@ -81,7 +81,7 @@ fn what_cold_pages_cost_does_not_pass_for_what_hot_ones_cost() {
 fn pages_of_zeros_do_not_make_full_ones_cheap() {
     let packed = Packed { hot: WRITTEN_IN_PART, cold: Page { first: 1, again: 1000 } };
     let workload = Workload { hot: 800, packed, ..SWEEP };
-    for policy in Policy::ALL {
+    for policy in Policy::OWN {
         none_broken(&promises(policy, workload, 100));
     }
 }
@@ -89,7 +89,7 @@ fn pages_of_zeros_do_not_make_full_ones_cheap() {
 #[test]
 fn an_idle_guest_on_a_slow_link_is_not_stopped_with_pages_that_were_never_sent() {
     let workload = Workload { writes: 400, hot: 150, stray: 20, sweeps: false, ..SWEEP };
-    for policy in Policy::ALL {
+    for policy in Policy::OWN {
         let reports = promises(policy, workload, 100);
         none_broken(&reports);
         assert_eq!(kept_of(&reports), reports.len(), "{policy}");
@@ -99,7 +99,7 @@ fn an_idle_guest_on_a_slow_link_is_not_stopped_with_pages_that_were_never_sent()
 #[test]
 fn a_sweeping_guest_that_moves_in_any_case_is_there_in_time() {
     for packed in [SWEEP.packed, Packed { hot: Page::PLAIN, cold: Page { first: 1, again: 1 } }] {
-        for policy in Policy::ALL {
+        for policy in Policy::OWN {
             let setting = by(policy, Workload { packed, ..SWEEP });
             let bandwidth = BytesPerSecond::megabits(300);
             let (within, force) = (ms(3000), true);
@@ -123,7 +123,7 @@ fn device_state_takes_its_time_on_a_slow_link() {
 
 #[test]
 fn the_scans_of_the_stopped_guest_are_part_of_what_is_promised() {
-    for policy in Policy::ALL {
+    for policy in Policy::OWN {
         for downtime in [55, 60, 65, 70, 80, 90, 110] {
             let setting = by(policy, CALM);
             let (scan, downtime) = (ms(30), ms(downtime));
