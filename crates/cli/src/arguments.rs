@@ -4,6 +4,7 @@ mod bench;
 mod bench_predict;
 mod moving;
 mod snapshots;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use bench::{Bench, BenchBusy, BenchMigrate, OtherBench};
 pub(crate) use bench_predict::BenchPredict;
 pub(crate) use moving::{Limits, Migrate, Plan};
 pub(crate) use snapshots::{CloneMachine, Resume, Suspend};
+pub(crate) use upgrade::Upgrade;
 
 /// Moves running virtual machines between hosts, on time
 ///
@@ -83,6 +85,8 @@ pub(crate) enum Command {
     Resume(Resume),
     /// Run a second machine like one that runs
     Clone(CloneMachine),
+    /// Put another QEMU in the place of a machine's, under the running guest; its RAM stays as it lies
+    Upgrade(Upgrade),
     /// Record which pages a machine writes, or show what was recorded
     Trace(Trace),
     /// Move a machine by the engine itself, in a simulation, as a recorded trace shows it writing

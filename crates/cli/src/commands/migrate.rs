@@ -17,10 +17,10 @@ use crate::{daemon, native_output, output, plan_output};
 
 /// The report of a dry run, with what it found out.
 #[derive(Serialize)]
-struct DryRun<'a> {
+pub(super) struct DryRun<'a> {
     #[serde(flatten)]
-    report: &'a Report,
-    command_line: &'a [String],
+    pub(super) report: &'a Report,
+    pub(super) command_line: &'a [String],
 }
 
 pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Failure> {
@@ -95,7 +95,7 @@ fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
 }
 
 /// Shows the migration until it has ended. The first Ctrl-C cancels it, the second leaves it.
-async fn follow(
+pub(super) async fn follow(
     client: &Client,
     migration: &Migration,
     confidence: Probability,

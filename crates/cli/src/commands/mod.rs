@@ -21,6 +21,7 @@ pub(crate) mod simulate;
 mod snapshots;
 mod stop;
 pub(crate) mod trace;
+mod upgrade;
 mod watch;
 
 use std::future::Future;
@@ -41,6 +42,7 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::Recover(said) => ask(recover::run(&global, said)),
         Command::Plan(said) => ask(plan::run(&global, said)),
         Command::Migrate(said) => ask(migrate::run(&global, said)),
+        Command::Upgrade(said) => ask(upgrade::run(&global, said)),
         Command::Cancel(said) => ask(cancel::run(&global, &said.name)),
         Command::Suspend(said) => ask(snapshots::suspend(&global, &said)),
         Command::Resume(said) => ask(snapshots::resume(&global, &said)),

@@ -27,5 +27,6 @@ mod streaming;
 mod told;
 mod tracing;
 mod unable;
+mod upgrade;
 mod watched;
 mod workloads;
