@@ -300,7 +300,7 @@ pub(crate) fn throughput(outcome: &Throughput, rows: &[ThroughputRow]) -> Table 
 }
 
 /// A median, and how far the figures lie apart.
-fn spread(spread: Spread, times: f64, digits: usize) -> String {
+pub(crate) fn spread(spread: Spread, times: f64, digits: usize) -> String {
     let Spread { least, median, most } = spread;
     let [least, median, most] = [least, median, most].map(|figure| figure * times);
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")

@@ -33,6 +33,8 @@ pub(crate) enum OtherBench {
     /// Guests that write faster than the link, moved as the plan says, beside QEMU's ways of moving
     /// them; takes an hour and a half
     Busy(BenchBusy),
+    /// Guests that get another QEMU on their host, beside the fixed part of their moves
+    Local(BenchLocal),
     /// Many moves, each beside what was predicted of it; takes some 20 minutes
     Predict(BenchPredict),
     /// What tracing alone costs a guest that writes
@@ -43,6 +45,18 @@ pub(crate) enum OtherBench {
         #[command(flatten)]
         guest: GuestChoice,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLocal {
+    /// How many guests
+    #[arg(long, default_value_t = 5, value_name = "NUMBER")]
+    pub(crate) repetitions: usize,
+    /// Their RAM
+    #[arg(long, default_value = "512MiB", value_name = "SIZE")]
+    pub(crate) memory: Bytes,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
 }
 
 #[derive(Debug, Args)]

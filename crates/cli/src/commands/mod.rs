@@ -3,6 +3,7 @@
 mod attach;
 mod bench;
 mod bench_busy;
+mod bench_local;
 mod bench_predict;
 mod cancel;
 mod completions;

@@ -10,6 +10,7 @@
 
 pub mod busy;
 mod contender;
+pub mod local;
 pub mod memory;
 mod native;
 pub mod predict;
