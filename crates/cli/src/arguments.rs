@@ -80,10 +80,30 @@ pub(crate) enum Command {
     /// Move a running machine to another host
     Migrate(Migrate),
     /// Write a running machine to a file, and end it
+    ///
+    /// The machine is written while it runs, and stopped only for what is left then. It ends once the
+    /// file is complete and durable; until then, whatever happens, it runs on here and no file is left.
+    ///
+    /// The file holds the machine's memory and the state of its devices, not its disks: those must be
+    /// as they are when it is resumed. Any host may resume it that has the same QEMU, or a newer one,
+    /// and the same disks and bridges. The file holds all secrets that the machine has in its
+    /// memory; only its owner may read it.
     Suspend(Suspend),
     /// Run a machine from its file
+    ///
+    /// The machine goes on where it stood, once its memory has been found to be what it was.
+    ///
+    /// A suspended machine runs once: its file is renamed to FILE.resumed, so that nobody resumes it
+    /// again while it runs. A copy (`suspend --keep-running`) can be resumed as often as wanted, under
+    /// other names, and comes up with its network links down, since the machine it was made of may
+    /// use the same addresses.
     Resume(Resume),
     /// Run a second machine like one that runs
+    ///
+    /// The machine is stopped for a moment and runs on; the second one goes on from that moment under
+    /// another name, with its network links down, since both have the same addresses.
+    ///
+    /// Refused for machines that write disks: two machines on one disk destroy what is on it.
     Clone(CloneMachine),
     /// Put another QEMU in the place of a machine's, under the running guest; its RAM stays as it lies
     Upgrade(Upgrade),

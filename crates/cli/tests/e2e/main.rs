@@ -24,6 +24,7 @@ mod refusals;
 mod skip;
 mod stage;
 mod streaming;
+mod suspend;
 mod told;
 mod tracing;
 mod unable;
