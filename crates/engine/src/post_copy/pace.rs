@@ -5,6 +5,10 @@
 //! the link can carry, and little is under way. How much that is is measured: the rate at which the
 //! other host's kernel acknowledges.
 //!
+//! What waits in the socket for its turn, by the pace, is in nobody's way but that of what is pushed
+//! next. It has to last until this thread runs again; where the link has run dry before, on a busy
+//! host, more is given.
+//!
 //! ```text
 //!  Seeking: not paced, twice as much  ──three measures in a row──►  Paced: at 95 % of the rate;
 //!  under way with each measure          that show little more       each eighth measure is not
@@ -15,8 +19,10 @@ use std::time::Duration;
 
 use punctual_units::{Bytes, BytesPerSecond, PAGE_SIZE, Pages};
 
-/// So long may what is under way stand in queues.
+/// What is under way beyond what the way itself holds takes so long to leave, ...
 const QUEUE: Duration = Duration::from_millis(2);
+/// ... or up to so long where the link runs dry meanwhile.
+const LONGEST_QUEUE: Duration = Duration::from_millis(20);
 /// What is given to the socket at once takes so long.
 const AT_ONCE: Duration = Duration::from_micros(500);
 /// At most so much is given at once, however fast the link.
@@ -46,8 +52,12 @@ pub(super) struct Pace {
     rates: VecDeque<BytesPerSecond>,
     /// Where the present measure began.
     since: Option<(Duration, Bytes)>,
-    /// Whether there was nothing to push at a time in it.
+    /// Whether there was nothing to push at a time in it ...
     disturbed: bool,
+    /// ... or everything had left before more was given.
+    dry: bool,
+    /// How long what is under way takes to leave.
+    queue: Duration,
     /// The least time there and back.
     round_trip: Duration,
 }
@@ -71,6 +81,8 @@ impl Pace {
             rates: limit.into_iter().collect(),
             since: None,
             disturbed: false,
+            dry: false,
+            queue: QUEUE,
             round_trip: Duration::ZERO,
         }
     }
@@ -80,22 +92,29 @@ impl Pace {
         self.disturbed = true;
     }
 
-    /// At `now`, of a clock that begins anywhere, `total` bytes have been acknowledged in all; there
-    /// and back takes `round_trip` at least. Whether the rate to be kept has changed.
+    /// At `now`, of a clock that begins anywhere, `total` bytes have been acknowledged in all, and
+    /// `under_way` not yet; there and back takes `round_trip` at least. Whether the rate to be kept
+    /// has changed.
     pub(super) fn acknowledged(
         &mut self,
         now: Duration,
         total: Bytes,
+        under_way: Bytes,
         round_trip: Duration,
     ) -> bool {
         self.round_trip = round_trip;
+        self.dry |= under_way == Bytes::ZERO;
         let (since, before) = *self.since.get_or_insert((now, total));
         let time = now.saturating_sub(since);
         if time < SPAN.max(round_trip * ROUND_TRIPS) {
             return false;
         }
         self.since = Some((now, total));
-        let disturbed = std::mem::take(&mut self.disturbed);
+        let dry = std::mem::take(&mut self.dry);
+        self.queue = if dry { self.queue * 3 / 2 } else { self.queue * 7 / 8 };
+        self.queue = self.queue.clamp(QUEUE, LONGEST_QUEUE);
+        let seeking = matches!(self.stage, Stage::Seeking { .. });
+        let disturbed = std::mem::take(&mut self.disturbed) || (dry && !seeking);
         let Some(rate) = total.saturating_sub(before).per(time) else { return false };
         // A link that had nothing to carry has shown nothing, unless it was faster than ever.
         if !disturbed || self.rate().is_some_and(|known| rate > known) {
@@ -145,7 +164,7 @@ impl Pace {
         let room = match (self.stage, self.rate()) {
             (Stage::Seeking { under_way, .. }, _) => under_way,
             (Stage::Paced { .. }, None) => FIRST_UNDER_WAY,
-            (Stage::Paced { .. }, Some(rate)) => rate.bytes_in(self.round_trip + QUEUE),
+            (Stage::Paced { .. }, Some(rate)) => rate.bytes_in(self.round_trip + self.queue),
         };
         room.max(LEAST_UNDER_WAY)
     }
@@ -175,6 +194,8 @@ mod tests {
         round_trip: Duration,
         now: Duration,
         given: Bytes,
+        /// What has left the socket, and what has passed the bottleneck.
+        left: f64,
         carried: f64,
         /// What was acknowledged when, in steps of the round trip.
         passed: VecDeque<f64>,
@@ -189,6 +210,7 @@ mod tests {
                 round_trip,
                 now: Duration::ZERO,
                 given: Bytes::ZERO,
+                left: 0.0,
                 carried: 0.0,
                 passed: vec![0.0; steps.max(1)].into(),
                 longest: Duration::ZERO,
@@ -201,20 +223,27 @@ mod tests {
             self.longest = Duration::ZERO;
             while self.now < end {
                 let acknowledged = Bytes::new(self.passed[0] as u64);
-                pace.acknowledged(self.now, acknowledged, self.round_trip);
-                let room = pace.under_way().saturating_sub(self.given - acknowledged);
-                let paced = pace.to_keep().map_or(room, |rate| rate.bytes_in(STEP).min(room));
-                self.given += paced;
+                let under_way = self.given.saturating_sub(acknowledged);
+                pace.acknowledged(self.now, acknowledged, under_way, self.round_trip);
+                self.given += pace.under_way().saturating_sub(under_way);
+                self.pass(pace, STEP);
+            }
+            Bytes::new((self.carried - begin) as u64).per(time).unwrap()
+        }
+
+        /// Nobody pushes for so long: what is in the socket leaves by the pace, and passes.
+        fn pass(&mut self, pace: &Pace, time: Duration) {
+            for _ in 0..time.as_micros() / STEP.as_micros() {
+                let kept = pace.to_keep().map_or(f64::MAX, |rate| rate.bytes_in(STEP).get() as f64);
+                self.left += kept.min(self.given.get() as f64 - self.left);
                 let can = self.rate.bytes_in(STEP).get() as f64;
-                let waiting = self.given.get() as f64 - self.carried;
-                self.carried += can.min(waiting);
-                let queue = Bytes::new((waiting - can).max(0.0) as u64);
+                self.carried += can.min(self.left - self.carried);
+                let queue = Bytes::new((self.left - self.carried) as u64);
                 self.longest = self.longest.max(self.rate.time_for(queue));
                 self.passed.push_back(self.carried);
                 self.passed.pop_front();
                 self.now += STEP;
             }
-            Bytes::new((self.carried - begin) as u64).per(time).unwrap()
         }
     }
 
@@ -259,6 +288,21 @@ mod tests {
         link.push(&mut pace, Duration::from_secs(20));
         let rate = link.push(&mut pace, Duration::from_secs(1));
         assert!(rate >= BytesPerSecond::megabits(800), "{rate}: {pace:?}");
+    }
+
+    #[test]
+    fn a_host_that_comes_late_fills_the_link_all_the_same() {
+        let mut link = Bottleneck::new(1000, Duration::from_millis(1));
+        let mut pace = Pace::new(None);
+        link.push(&mut pace, Duration::from_secs(1));
+        let begin = link.carried;
+        for _ in 0..1000 {
+            // Nobody looks for 10 ms.
+            link.push(&mut pace, STEP);
+            link.pass(&pace, STEP * 19);
+        }
+        let rate = Bytes::new((link.carried - begin) as u64).per(STEP * 20_000).unwrap();
+        assert!(rate >= BytesPerSecond::megabits(850), "{rate}: {pace:?}");
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl<H: Fn() -> bool> Pusher<'_, H> {
             let under_way = self.sender.unacknowledged()?;
             let acknowledged = self.sender.sent().total().saturating_sub(under_way);
             let (least, _) = self.sender.round_trip()?;
-            if pace.acknowledged(begin.elapsed(), acknowledged, least) {
+            if pace.acknowledged(begin.elapsed(), acknowledged, under_way, least) {
                 self.sender.pace(pace.to_keep())?;
             }
             let excess = (under_way + half(pace)).saturating_sub(pace.under_way());
