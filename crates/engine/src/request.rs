@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use punctual_model::{Heat, Mode, OnMiss, Policy, Strategy};
-use punctual_units::{Bytes, Probability};
+use punctual_units::{Bytes, BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +41,11 @@ pub struct Request {
     /// What is known of the machine's page writes from before; nothing, if it is of a machine of
     /// another size.
     pub heat: Option<Heat>,
-    /// What was predicted: for the report.
+    /// What was predicted: for the report. What it says of the interruption is believed of a machine
+    /// that is copied while it is stopped, since nothing is measured before that.
     pub predicted: Option<Predicted>,
+    /// What the link was seen to carry beforehand, for the same machine.
+    pub bandwidth: Option<BytesPerSecond>,
     /// Move the machine even if its interruption will be longer than was asked for: it is stopped
     /// at the best moment that can be reached in time.
     pub force: bool,
@@ -73,6 +76,7 @@ impl Request {
             confidence: Probability::saturating(Self::CONFIDENCE),
             heat: None,
             predicted: None,
+            bandwidth: None,
             force: false,
         }
     }

@@ -194,6 +194,7 @@ impl Leaving {
             confidence: self.request.confidence,
             heat: before.heat.take(),
             predicted: before.decision.predicted(),
+            bandwidth: before.bandwidth,
             force: self.request.force,
             mode,
             on_miss: self.request.on_miss,

@@ -14,14 +14,22 @@ pub(super) const MOST_AHEAD: u32 = 8;
 impl Rule {
     /// All is copied while the guest is stopped, if that is as short as was asked for.
     pub(super) fn copy_stopped(&self, now: &Outlook<'_>) -> Decision {
-        let (expected, asked) = (now.now.surely, self.asked);
-        if now.link_known && self.is_met(&expected) {
+        let (mut expected, asked) = (now.now.surely, self.asked);
+        let is_met = match self.predicted {
+            // What was foreseen knows the pages: how many are empty, and how well they pack.
+            Some(predicted) => {
+                expected.copy = predicted.saturating_sub(expected.fixed);
+                predicted <= asked
+            }
+            None => now.link_known && self.is_met(&expected),
+        };
+        if is_met {
             return Decision::Stop(Stop::PromiseMet { expected, asked });
         }
         if self.force {
-            return self.forced(now);
+            return Decision::Stop(Stop::Forced { expected, asked });
         }
-        Decision::GiveUp(match now.link_known {
+        Decision::GiveUp(match now.link_known || self.predicted.is_some() {
             true => GiveUp::TooLong { mode: self.mode, expected: expected.total(), asked },
             false => GiveUp::LinkUnknown,
         })

@@ -75,6 +75,8 @@ pub(crate) struct Rule {
     rounds: Rounds,
     /// The guest is stopped in any case, in time.
     force: bool,
+    /// What the interruption will surely not exceed, by what was foreseen before the move.
+    predicted: Option<Duration>,
     on_miss: OnMiss,
     slowing: Slowing,
     extra: u32,
@@ -92,6 +94,7 @@ impl Rule {
             asked,
             within: request.within,
             rounds: request.strategy.rounds,
+            predicted: request.predicted.map(|predicted| predicted.downtime.p99),
             // Where pages may follow, that is better than a long interruption.
             force: request.force
                 && (request.mode, request.on_miss) != (Mode::PreCopy, OnMiss::PostCopy),

@@ -250,6 +250,29 @@ fn all_is_copied_while_it_is_stopped_only_if_that_is_short_enough() {
 }
 
 #[test]
+fn what_was_foreseen_is_believed_of_a_copy_of_a_stopped_guest() {
+    use crate::report::{Interval, Intervals, Predicted, Quantiles};
+    let foreseen = |p99| {
+        let (low, high) = (ms(0), ms(100_000));
+        let both = Interval { low, high };
+        let (downtime, total) = (Quantiles { p50: p99, p99 }, Quantiles { p50: p99, p99 });
+        let interval95 = Intervals { downtime: both, total: both };
+        Predicted { downtime, total, wire_bytes: punctual_units::Bytes::ZERO, interval95 }
+    };
+    let decide = |p99, link_known| {
+        let predicted = Some(foreseen(p99));
+        let request = Request { mode: Mode::StopAndCopy, predicted, ..request() };
+        // By the number of pages alone it takes ten times what was asked for.
+        Seen { link_known, ..Seen::at(ms(900), ms(500)) }.decide(&mut Rule::new(ms(50), &request))
+    };
+    for link_known in [false, true] {
+        assert_eq!(stops(&decide(ms(40), link_known)).expected().total(), ms(40));
+        let too_long = GiveUp::TooLong { mode: Mode::StopAndCopy, expected: ms(60), asked: ms(50) };
+        assert_eq!(decide(ms(60), link_known), Decision::GiveUp(too_long));
+    }
+}
+
+#[test]
 fn where_all_follows_the_fixed_part_alone_must_be_short_enough() {
     let mut rule = rule_of(Mode::PostCopy, OnMiss::Cancel);
     assert!(rule.stops_at_once());

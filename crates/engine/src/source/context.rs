@@ -41,9 +41,11 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(offer: Offer, mut request: Request) -> Self {
+        let rule = Rule::new(offer.downtime, &request);
+        let seen = request.bandwidth.filter(|_| rule.stops_at_once());
         Self {
-            meter: Meter::new(offer.bandwidth),
-            rule: Rule::new(offer.downtime, &request),
+            meter: Meter::new(offer.bandwidth.or(seen)),
+            rule,
             course: Course::default(),
             watch: Watch::new(offer.layout.pages(), request.heat.take()),
             sent_before: PageSet::empty(offer.layout.pages()),

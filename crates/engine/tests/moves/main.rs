@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod faults;
+mod misses;
 mod policies;
 mod post_copy;
 mod processes;

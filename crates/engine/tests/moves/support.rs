@@ -263,7 +263,8 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Writes whole pages of noise, `pages` of them over and over, with a pause behind each.
+    /// Writes whole pages of noise, `pages` of them over and over, with a pause behind each, which is
+    /// the longer the less of its time the guest is left with.
     pub(crate) fn begin(guest: &Fake, pages: u64, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, guest) = (Arc::clone(&stop), guest.clone());
@@ -272,7 +273,7 @@ impl Writing {
             while !stopped.load(Ordering::SeqCst) {
                 let page = noise(&mut seed);
                 guest.guest_writes(PageIndex(seed % pages), Bytes::ZERO, &page);
-                thread::sleep(pause);
+                thread::sleep(pause.div_f64(guest.share().get()));
             }
         });
         Self { stop, thread: Some(thread) }

@@ -26,8 +26,9 @@ pub(super) struct Before {
     pub(super) heat: Option<Heat>,
     /// What to find that out took; `None` where a plan was there.
     pub(super) took: Option<Duration>,
+    /// What the link was seen to carry, or the plan counts on.
+    pub(super) bandwidth: Option<BytesPerSecond>,
     writes: Option<Writes>,
-    bandwidth: Option<BytesPerSecond>,
 }
 
 /// An attempt that ended before the engine had it.
