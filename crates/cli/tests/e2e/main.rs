@@ -18,6 +18,7 @@ mod commands;
 mod crashes;
 mod direct_io;
 mod endings;
+mod native;
 mod planning;
 mod predictions;
 mod refusals;
