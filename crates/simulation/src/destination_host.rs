@@ -120,9 +120,11 @@ impl World {
                 self.started = false;
                 Event::Discarded
             }
-            Effect::Start | Effect::PageOnDemand { .. } | Effect::Digest { .. } | Effect::Load => {
-                Event::Failed(reason())
-            }
+            Effect::Start
+            | Effect::Forget { .. }
+            | Effect::PageOnDemand { .. }
+            | Effect::Digest { .. }
+            | Effect::Load => Event::Failed(reason()),
         };
         self.schedule(EFFECT, Action::Destination(event));
     }
@@ -141,6 +143,7 @@ impl World {
             Effect::Digest { except } => {
                 Event::Digested { digest: digest(&self.memory, &except), took }
             }
+            Effect::Forget { .. } => Event::Forgot,
             Effect::PageOnDemand { missing } => {
                 self.have_paged(missing);
                 Event::PagedOnDemand

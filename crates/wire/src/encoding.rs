@@ -57,6 +57,7 @@ impl Message for DestinationMessage {
             Self::Running { .. } => "Running",
             Self::Failed { .. } => "Failed",
             Self::Outcome(_) => "Outcome",
+            Self::Forgotten { .. } => "Forgotten",
             Self::Want(_) => "Want",
             Self::Lacking { .. } => "Lacking",
             Self::Whole { .. } => "Whole",

@@ -215,6 +215,11 @@ pub enum DestinationMessage {
     },
     /// Answers an inquiry.
     Outcome(Outcome),
+    /// What there was of the missing pages has been taken away: of so many in all.
+    Forgotten {
+        /// The pages.
+        pages: Pages,
+    },
     /// On [`PageLine::Faults`]: somebody waits for these pages.
     Want(PageRuns),
     /// On [`PageLine::Push`]: these pages are missing. Several such sets add up.

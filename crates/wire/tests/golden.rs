@@ -60,6 +60,7 @@ fn messages_of_the_destination() {
         DestinationMessage::Running { resuming: Duration::from_micros(3_100) },
         DestinationMessage::Failed { reason: "out of memory".to_owned() },
         DestinationMessage::Outcome(Outcome::Committed),
+        DestinationMessage::Forgotten { pages: Pages::new(293) },
         DestinationMessage::Want(PageRuns::one(PageRange::new(5, 6))),
         DestinationMessage::Lacking { pages: PageRuns::one(PageRange::new(7, 300)), last: true },
         DestinationMessage::Whole {

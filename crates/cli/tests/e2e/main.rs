@@ -20,6 +20,7 @@ mod direct_io;
 mod endings;
 mod native;
 mod planning;
+mod post_copy;
 mod predictions;
 mod refusals;
 mod skip;

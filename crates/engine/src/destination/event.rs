@@ -32,6 +32,8 @@ pub enum Event {
         /// The bytes.
         bytes: Bytes,
     },
+    /// [`Effect::Forget`] is done.
+    Forgot,
     /// [`Effect::PageOnDemand`] is done: whoever touches a missing page waits for it.
     PagedOnDemand,
     /// [`Effect::Digest`] is done.
@@ -76,6 +78,11 @@ pub enum Effect {
     Record(Record),
     /// Start the machine's process.
     Start,
+    /// Take away what there is of these pages: it is old, and they are going to be missing.
+    Forget {
+        /// The pages.
+        pages: PageSet,
+    },
     /// Take away what there is of these pages, and have whoever touches one wait until it has come.
     PageOnDemand {
         /// The pages.

@@ -294,10 +294,20 @@ fn receiving(offer: Offer, device_state: Bytes, mut missing: PageSet, event: Eve
             go(offer, State::Receiving { device_state, missing }, vec![])
         }
         Event::Heard(SourceMessage::Missing(pages)) if offer.post_copy => {
-            match pages.add_to(&mut missing) {
-                Ok(()) => go(offer, State::Receiving { device_state, missing }, vec![]),
+            let mut pages_now = PageSet::empty(missing.capacity());
+            match pages.add_to(&mut pages_now) {
+                Ok(()) => {
+                    missing.union(&pages_now);
+                    let forget = Effect::Forget { pages: pages_now };
+                    go(offer, State::Receiving { device_state, missing }, vec![forget])
+                }
                 Err(error) => discard(offer, error.to_string(), true),
             }
+        }
+        Event::Forgot => {
+            let pages = missing.len();
+            let forgotten = Effect::Say(DestinationMessage::Forgotten { pages });
+            go(offer, State::Receiving { device_state, missing }, vec![forgotten])
         }
         Event::Heard(SourceMessage::HandOver { device_state: state, missing: pages }) => {
             if (state, pages) == (device_state, missing.len()) {

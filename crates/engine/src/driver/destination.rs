@@ -249,6 +249,10 @@ where
                 Err(error) => Event::NotRecorded(told(&error)),
             },
             Effect::Start => self.start(),
+            Effect::Forget { pages } => match self.machine().forget(&pages) {
+                Ok(()) => Event::Forgot,
+                Err(error) => Event::Failed(told(&error)),
+            },
             Effect::PageOnDemand { missing } => self.page_on_demand(&missing),
             Effect::Digest { except } => self.digest(&except),
             Effect::Load => self.load(),

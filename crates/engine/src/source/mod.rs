@@ -196,6 +196,7 @@ fn name(message: &DestinationMessage) -> &'static str {
         DestinationMessage::Running { .. } => "running",
         DestinationMessage::Failed { .. } => "failed",
         DestinationMessage::Outcome(_) => "outcome",
+        DestinationMessage::Forgotten { .. } => "forgotten",
         DestinationMessage::Want(_) => "want",
         DestinationMessage::Lacking { .. } => "lacking",
         DestinationMessage::Whole { .. } => "whole",

@@ -110,7 +110,11 @@ impl State {
     /// else is the late answer to an effect and does no harm.
     pub(super) fn unexpected(self, event: &Event) -> Transition {
         match event {
-            Event::Heard(message) if !matches!(message, DestinationMessage::Received { .. }) => {
+            // What is behind a handover is acknowledged when it matters no more.
+            Event::Heard(
+                DestinationMessage::Received { .. } | DestinationMessage::Forgotten { .. },
+            ) => Transition::To(self, vec![]),
+            Event::Heard(message) => {
                 let said = super::name(message);
                 self.abort(Why::Protocol { phase: self.phase(), said })
             }

@@ -12,11 +12,15 @@ use super::phases::{State, Transition};
 use crate::remainder::Remainder;
 use crate::rule::Stop;
 
-/// The connections are being opened over which pages follow the machine; it runs meanwhile.
+/// The connections are being opened over which pages follow the machine, and the destination is told
+/// which are going to be missing: to take away what it has of them takes time. The machine runs
+/// meanwhile.
 #[derive(Debug, Clone)]
 pub(super) struct Opening {
     pub(super) since: Duration,
     pub(super) remainder: Remainder,
+    /// What was said to be missing, once it was.
+    told: Option<PageSet>,
 }
 
 /// The guest is being stopped.
@@ -28,12 +32,12 @@ pub(super) struct Stopping {
 }
 
 /// What becomes of the pages that the destination lacks when the guest is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Rest {
     /// They are sent before the handover.
     Goes,
-    /// They follow the machine.
-    Follows,
+    /// They follow the machine; of these the destination knows already.
+    Follows(PageSet),
 }
 
 /// The last pages and the device state are being sent.
@@ -90,7 +94,7 @@ impl Stopping {
     ) -> Transition {
         context.stopping_for = stop.expected().total();
         if stop.leaves_pages() {
-            let state = Opening { since: at, remainder };
+            let state = Opening { since: at, remainder, told: None };
             return Transition::To(State::Opening(state), vec![Effect::OpenPageLines]);
         }
         let state = Self { since: at, remainder, rest: Rest::Goes };
@@ -103,10 +107,13 @@ impl Stopping {
         };
         context.stopped(at, since);
         let mut effects = vec![Effect::SaveDeviceState, Effect::Scan];
-        let left = (self.rest == Rest::Follows).then(|| {
-            effects.push(Effect::ServePages { heat: Box::new(context.watch.heat().clone()) });
-            PageSet::empty(context.offer.layout.pages())
-        });
+        let left = match self.rest {
+            Rest::Goes => None,
+            Rest::Follows(told) => {
+                effects.push(Effect::ServePages { heat: Box::new(context.watch.heat().clone()) });
+                Some(told)
+            }
+        };
         let (remainder, step, sent) = (self.remainder, Step::Scan, Pages::ZERO);
         let state = Final { remainder, step, sent, left, device_state: None };
         Transition::To(State::Final(state), effects)
@@ -114,16 +121,36 @@ impl Stopping {
 }
 
 impl Opening {
-    pub(super) fn step(self, at: Duration, event: Event) -> Transition {
+    pub(super) fn step(mut self, at: Duration, event: Event) -> Transition {
         match event {
-            Event::PageLinesOpen => {
-                let state = Stopping { since: at, remainder: self.remainder, rest: Rest::Follows };
-                Transition::To(State::Stopping(state), vec![Effect::Stop])
+            Event::PageLinesOpen if self.told.is_none() => {
+                let pages = self.remainder.pages_at_a_stop().into_owned();
+                let effects = say_missing(&pages);
+                if pages.is_empty() {
+                    return self.stop(at, pages);
+                }
+                self.told = Some(pages);
+                Transition::To(State::Opening(self), effects)
             }
+            Event::Heard(DestinationMessage::Forgotten { pages }) => match self.told.take() {
+                Some(told) if told.len() == pages => self.stop(at, told),
+                told => Transition::To(State::Opening(Self { told, ..self }), vec![]),
+            },
             Event::PageLinesNotOpen(reason) => State::Opening(self).abort(Why::NoPageLines(reason)),
             other => State::Opening(self).unexpected(&other),
         }
     }
+
+    fn stop(self, at: Duration, told: PageSet) -> Transition {
+        let (remainder, rest) = (self.remainder, Rest::Follows(told));
+        Transition::To(State::Stopping(Stopping { since: at, remainder, rest }), vec![Effect::Stop])
+    }
+}
+
+/// Has the destination know that these pages are missing.
+fn say_missing(pages: &PageSet) -> Vec<Effect> {
+    let pieces = PageRuns::pieces(pages).into_iter();
+    pieces.map(|piece| Effect::Say(SourceMessage::Missing(piece))).collect()
 }
 
 impl Final {
@@ -160,7 +187,7 @@ impl Final {
                 let pages = self.found(context, at, &written);
                 if self.left.is_some() {
                     self.step = Step::Copied;
-                    let effects = self.leave(&pages);
+                    let effects = self.leave(pages);
                     return self.look_again(effects);
                 }
                 self.step = Step::Copy(pages.len());
@@ -169,7 +196,7 @@ impl Final {
             (Event::Scanned { written }, Step::ScanAgain) => {
                 let pages = self.found(context, at, &written);
                 if self.left.is_some() {
-                    let effects = self.leave(&pages);
+                    let effects = self.leave(pages);
                     return self.hand_over(context, at, effects);
                 }
                 if !pages.is_empty() {
@@ -200,13 +227,12 @@ impl Final {
         Transition::To(State::Final(self), effects)
     }
 
-    /// These pages follow the machine: the destination is told so.
-    fn leave(&mut self, pages: &PageSet) -> Vec<Effect> {
-        if let Some(left) = &mut self.left {
-            left.union(pages);
-        }
-        let pieces = PageRuns::pieces(pages).into_iter();
-        pieces.map(|piece| Effect::Say(SourceMessage::Missing(piece))).collect()
+    /// These pages follow the machine: the destination is told so, where it does not know yet.
+    fn leave(&mut self, mut pages: PageSet) -> Vec<Effect> {
+        let Some(left) = &mut self.left else { return vec![] };
+        pages.subtract(left);
+        left.union(&pages);
+        say_missing(&pages)
     }
 
     fn found(&mut self, context: &mut Context, at: Duration, written: &PageSet) -> PageSet {

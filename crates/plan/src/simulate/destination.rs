@@ -66,6 +66,7 @@ impl World<'_> {
             Effect::Record(_) => (RECORD, Event::Recorded),
             // Preparing is counted from the offer, whatever else was done in that time.
             Effect::Start => (costs.preparing.saturating_sub(self.now + RECORD), Event::Started),
+            Effect::Forget { .. } => (RECORD, Event::Forgot),
             Effect::PageOnDemand { .. } => (RECORD, Event::PagedOnDemand),
             Effect::Digest { .. } => {
                 (Duration::ZERO, Event::Digested { digest: 0, took: Duration::ZERO })

@@ -76,6 +76,7 @@ impl Cores {
             Effect::Record(Record::Running) => Task::RecordRunning,
             Effect::Record(Record::Discarded { .. }) => Task::RecordDiscarded,
             Effect::Start => Task::Start,
+            Effect::Forget { .. } => Task::Work(Input::Forgot),
             Effect::PageOnDemand { .. } => Task::Work(Input::PagedOnDemand),
             Effect::Digest { .. } => Task::Work(Input::Digested),
             Effect::Load => Task::Load,

@@ -39,6 +39,7 @@ impl Cores {
             Input::Admitted
             | Input::NotAdmitted
             | Input::Started
+            | Input::Forgot
             | Input::PagedOnDemand
             | Input::Loaded
             | Input::Discarded
@@ -60,6 +61,7 @@ impl Cores {
             Input::Admitted => Event::Admitted { command_line: vec![] },
             Input::NotAdmitted => Event::NotAdmitted(vec![]),
             Input::Started => Event::Started,
+            Input::Forgot => Event::Forgot,
             Input::PagedOnDemand => Event::PagedOnDemand,
             Input::Digested => Event::Digested { digest: 0, took },
             Input::Loaded => Event::Loaded { took },

@@ -61,6 +61,7 @@ pub(crate) enum Input {
     StateSent,
     StopPrepared,
     PageLinesOpen,
+    Forgot,
     PagedOnDemand,
     Stopped,
     Digested,
