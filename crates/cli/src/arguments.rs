@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Compare with QEMU's own migration: the same guest over the same link, in turn
     Bench(Bench),
+    /// Move a guest of a lab while something goes wrong, and check what must hold all the same
+    Chaos(crate::commands::chaos::Chaos),
     /// Print completions for a shell
     Completions {
         /// The shell

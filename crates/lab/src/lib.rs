@@ -9,6 +9,8 @@
 //! - [`Lab::set_rates`]: links that get another rate while the lab is in use;
 //! - [`client`]: what a client of a guest sees;
 //! - [`bandwidth`]: what a plain TCP stream moves between two hosts;
+//! - [`Lab::obstruct`]: links on which nothing gets through for a while;
+//! - [`chaos`], [`census`]: what goes wrong on purpose, and what must not be left then;
 //! - [`scene`], [`demo`]: daemons and guests in a lab, and the demonstration played on it.
 //!
 //! ```no_run
@@ -26,6 +28,8 @@
 
 pub mod bandwidth;
 pub mod bench;
+pub mod census;
+pub mod chaos;
 pub mod client;
 pub mod demo;
 mod iproute;
@@ -33,6 +37,7 @@ mod lab;
 mod making;
 mod names;
 mod namespace;
+mod obstruction;
 mod process;
 mod rates;
 mod removal;
@@ -49,6 +54,7 @@ pub use lab::{Lab, NoSuchPlace, OpenError, UpError};
 pub use making::MakeError;
 pub use names::{HostName, LabName, NameError};
 pub use namespace::Namespace;
+pub use obstruction::{Obstruction, ObstructionError};
 pub use process::{Process, ProcessId, ProcessRecord};
 pub use rates::RateError;
 pub use removal::{DownError, Removed};

@@ -6,6 +6,7 @@ mod bench_busy;
 mod bench_local;
 mod bench_predict;
 mod cancel;
+pub(crate) mod chaos;
 mod completions;
 mod demo;
 mod host;
@@ -55,6 +56,7 @@ pub(crate) fn run(Arguments { global, command }: Arguments) -> Result<ExitCode, 
         Command::Lab(said) => lab::run(&global, said),
         Command::Demo(said) => demo::run(&global, said),
         Command::Bench(said) => bench::run(&global, said),
+        Command::Chaos(said) => chaos::run(&global, &said),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { directory } => man::run(&directory),
     }

@@ -1,7 +1,6 @@
-//! What dies before the handover: the machine runs on at the source, and a second attempt succeeds.
+//! What people are told when something dies before the handover, and when. What must hold of the
+//! machine then is seen by `faults`.
 
-use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use punctual_guest_protocol::{Options, Workload};
@@ -52,34 +51,6 @@ fn the_daemon_of_the_source() {
 }
 
 #[test]
-fn the_daemon_of_the_destination() {
-    let Some((mut stage, mut guest)) = begin("dest-dies") else { return };
-    let migration = stage.begin("a", &[&MIGRATE[..], &["--json"]].concat());
-    stage.wait_for_copying("a", "web");
-    stage.kill_daemon("b");
-    let report = migration.end().expect(FAILED).json();
-    assert_eq!((&report["outcome"], &report["owner"]), (&"failed".into(), &"source".into()));
-    stage.expect_at("web", "a");
-    guest.expect_well();
-    // As it was when the daemon died: it waits for pages that will not come.
-    assert!(machine_process(&stage, "b").is_some());
-    stage.start_daemon("b");
-    end(stage, guest);
-}
-
-#[test]
-fn the_qemu_at_the_destination() {
-    let Some((stage, guest)) = begin("qemu-dies") else { return };
-    let migration = stage.begin("a", &[&MIGRATE[..], &["--json"]].concat());
-    stage.wait_for_copying("a", "web");
-    let qemu = machine_process(&stage, "b").unwrap();
-    assert!(Command::new("kill").args(["-KILL", &qemu]).status().unwrap().success());
-    let report = migration.end().expect(FAILED).json();
-    assert_eq!((&report["outcome"], &report["owner"]), (&"failed".into(), &"source".into()));
-    end(stage, guest);
-}
-
-#[test]
 fn the_network_between_the_hosts() {
     let Some((stage, mut guest)) = begin("cut") else { return };
     let migration = stage.begin("a", &[&MIGRATE[..], &["--json"]].concat());
@@ -96,11 +67,4 @@ fn the_network_between_the_hosts() {
     let listed = || stage.run("b", &["list", "--json"]).expect(DONE).json();
     until("the destination gives up too", || listed().as_array().unwrap().is_empty());
     end(stage, guest);
-}
-
-/// The process of the only machine on a host.
-fn machine_process(stage: &Stage, host: &str) -> Option<String> {
-    let file = stage.host(host).run_dir.join("daemon/machines/web/pid");
-    let pid = fs::read_to_string(file).ok()?.trim().to_owned();
-    fs::exists(format!("/proc/{pid}")).unwrap().then_some(pid)
 }

@@ -9,15 +9,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod any_moment;
 mod attach;
 mod bare_metal;
 mod by_hand;
-mod census;
 mod commands;
 mod crashes;
 mod direct_io;
 mod endings;
+mod faults;
 mod native;
 mod planning;
 mod post_copy;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::census;
+use punctual_lab::census;
 use crate::skip::can_play;
 use crate::stage::{PROGRAM, turn};
 use crate::told::{DONE, Told};
@@ -46,7 +46,7 @@ fn a_slice_of_the_benchmark() {
     let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(kept, made, "the file has what is printed");
     assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 2);
-    assert_eq!(census::of_name(&lab), Vec::<String>::new());
+    assert_eq!(census::of_name(&lab).unwrap(), Vec::<String>::new());
 }
 
 /// Made or refused, predicted, and told as it was.

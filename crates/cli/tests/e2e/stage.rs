@@ -9,12 +9,11 @@ use punctual_engine::Phase;
 use punctual_host::api::Migration;
 use punctual_images::{Qemu, QemuChoice};
 use punctual_lab::scene::{GuestSpec, Scene, start_daemon};
-use punctual_lab::{LabHost, LabName, LabSpec, Process};
+use punctual_lab::{LabHost, LabName, LabSpec, Process, census};
 use punctual_units::{Bytes, BytesPerSecond};
 use serde_json::Value;
 use toml::Table;
 
-use crate::census;
 use crate::skip::{can_play, find};
 use crate::told::{Begun, DONE, Told};
 use crate::watched::Watched;
@@ -53,7 +52,7 @@ impl Stage {
             return None;
         }
         let name: LabName = format!("e2e-{test}-{}", std::process::id()).parse().unwrap();
-        assert_eq!(census::of_name(name.as_str()), Vec::<String>::new());
+        assert_eq!(census::of_name(name.as_str()).unwrap(), Vec::<String>::new());
         let rate = Some(BytesPerSecond::megabits(megabits));
         let spec = LabSpec::two_hosts(name.clone(), rate);
         let scene = Some(Scene::set_up(&spec, Path::new(PROGRAM)).unwrap());
@@ -155,7 +154,7 @@ impl Stage {
 
     /// What machines have on this host: files, processes, places in the list.
     fn left(&self, host: &str) -> Vec<String> {
-        let mut left = census::of_machines(self.host(host), Path::new(PROGRAM));
+        let mut left = census::of_machines(self.host(host), Path::new(PROGRAM)).unwrap();
         let listed = self.run(host, &["list", "--json"]).expect(DONE).json();
         left.extend(listed.as_array().unwrap().iter().map(|machine| format!("listed: {machine}")));
         left
@@ -219,7 +218,7 @@ impl Stage {
         let scene = self.scene.take().unwrap();
         scene.take_down().unwrap();
         std::fs::remove_dir_all(self.scratch()).unwrap();
-        assert_eq!(census::of_name(self.name()), Vec::<String>::new());
+        assert_eq!(census::of_name(self.name()).unwrap(), Vec::<String>::new());
     }
 
     fn command(&self, host: &str, words: &[&str]) -> Command {

@@ -5,6 +5,7 @@
 mod daemons;
 mod guest;
 mod server;
+mod witness;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use daemons::{DaemonError, PORT, start_daemon};
 pub use guest::{Guest, GuestDisk, GuestSpec};
 pub use server::{Server, ServerSpec, Service};
+pub use witness::Witness;
 
 use crate::{DownError, Lab, LabSpec, NoSuchPlace, Process, Removed, UpError};
 
@@ -76,8 +78,15 @@ impl Scene {
     /// # Errors
     /// The lab could not be made or a daemon not be started; nothing is left behind then.
     pub fn set_up(spec: &LabSpec, program: &Path) -> Result<Self, SceneError> {
+        Self::on(Lab::up(spec)?, program)
+    }
+
+    /// Starts `program` as the daemon of each host of a lab that is up.
+    ///
+    /// # Errors
+    /// A daemon could not be started; the lab is taken down then.
+    pub fn on(lab: Lab, program: &Path) -> Result<Self, SceneError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let lab = Lab::up(spec)?;
         let mut scene =
             Self { lab: Some(lab), program: program.to_owned(), daemons: Vec::new(), runtime };
         let hosts: Vec<String> =

@@ -1,0 +1,71 @@
+//! What must hold when something has gone wrong and all has been mended.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use punctual_host::api::{MachineState, MachineSummary};
+
+use crate::census;
+use crate::scene::{Scene, SceneError};
+
+/// Until the hosts have agreed on whose a machine is, and what is left of it has gone: a source
+/// that has not been heard is reminded for the second time some 20 s after the first.
+const AGREED: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until one host runs the machine and the other has nothing of it.
+///
+/// # Errors
+/// Why that is not so, in words, after a minute; at once if it runs on both.
+pub(super) fn settled(scene: &Scene, program: &Path, machine: &str) -> Result<String, String> {
+    let deadline = Instant::now() + AGREED;
+    loop {
+        let looked = look(scene, program, machine);
+        match &looked {
+            Ok(seen) if seen.iter().all(|host| host.runs) => {
+                return Err("it runs on both hosts".to_owned());
+            }
+            Ok(seen) => {
+                let owner = seen.iter().find(|host| host.runs);
+                let bare = seen.iter().filter(|host| !host.runs).all(|host| host.left.is_empty());
+                if let Some(owner) = owner.filter(|_| bare) {
+                    return Ok(owner.name.clone());
+                }
+            }
+            Err(_) => {}
+        }
+        if Instant::now() > deadline {
+            return Err(match looked {
+                Ok(seen) => format!("not settled after {AGREED:?}: {seen:?}"),
+                Err(error) => error.to_string(),
+            });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// What there is of the machine on a host.
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    runs: bool,
+    /// Records, processes, files, taps.
+    left: Vec<String>,
+}
+
+fn look(scene: &Scene, program: &Path, machine: &str) -> Result<Vec<Seen>, SceneError> {
+    let look = |host: &crate::LabHost| {
+        let name = host.name.to_string();
+        let listed = scene.ask(&name, |daemon| async move { daemon.machines().await })?;
+        let at_home = |it: &&MachineSummary| it.name == machine && it.migration.is_none();
+        let runs = listed.iter().find(at_home).is_some_and(|it| runs(it.state));
+        let mut left = census::of_machines(host, program)?;
+        left.extend(listed.iter().map(|it| format!("listed: {it:?}")));
+        Ok(Seen { name, runs, left })
+    };
+    scene.lab().hosts().iter().map(look).collect()
+}
+
+fn runs(state: MachineState) -> bool {
+    matches!(state, MachineState::Running)
+}

@@ -1,0 +1,208 @@
+//! How a case is carried out.
+
+use std::fmt::Display;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use punctual_engine::report::{Ending, Holder};
+use punctual_host::api::{MigrateRequest, Migration};
+
+use super::disguise::noisy;
+use super::fault::{Passing, Stage};
+use super::{Case, Chaos, ChaosError, Fault, MACHINE, Verdict, check};
+
+/// What is asked of the moves: not to be on time, but to succeed on a busy computer.
+const DOWNTIME: Duration = Duration::from_secs(1);
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// What has happened so far.
+struct Course {
+    begun: Instant,
+    noted: Vec<(Duration, String)>,
+}
+
+/// What came of the move on which the fault struck.
+struct Failed {
+    /// The hosts whose daemons are to be started again.
+    to_be_started: Vec<String>,
+    /// Who has the machine, as its report says; `None` if that is not known, or nobody reports.
+    owner: Option<Holder>,
+}
+
+impl Course {
+    fn note(&mut self, what: impl Display) {
+        self.noted.push((self.begun.elapsed(), what.to_string()));
+    }
+}
+
+impl Chaos {
+    /// Carries a case out: a move on which its fault strikes, what must hold then, and a second
+    /// attempt, which brings the machine to the other host. Takes some 5 s; up to two minutes where something does not hold.
+    ///
+    /// # Errors
+    /// The case could not be carried out. That something does not hold is no error.
+    pub fn play(&mut self, case: &Case) -> Result<Verdict, ChaosError> {
+        let mut course = Course { begun: Instant::now(), noted: vec![] };
+        self.witness.set(case.load.0, case.load.1)?;
+        let source = self.home.clone();
+        let Failed { to_be_started, owner } = self.fail(case, &mut course)?;
+        for host in to_be_started {
+            self.restart(&host)?;
+            course.note(format_args!("daemon of {host} started"));
+        }
+        let mut wrong = self.look(&mut course);
+        let stayed = self.home == source;
+        if wrong.is_empty() && owner.is_some_and(|owner| (owner == Holder::Source) != stayed) {
+            wrong.push(format!("host {} has it, which is not what the report says", self.home));
+        }
+        if wrong.is_empty() {
+            self.try_again(&mut course, &mut wrong);
+        }
+        Ok(Verdict { took: course.begun.elapsed(), course: course.noted, wrong })
+    }
+
+    /// The move on which the fault strikes. Ends when all is mended but for daemons.
+    fn fail(&self, case: &Case, course: &mut Course) -> Result<Failed, ChaosError> {
+        let (source, destination) = (self.home.clone(), self.other(&self.home));
+        let (_, proxy) = self
+            .proxies
+            .iter()
+            .find(|(host, _)| *host == destination)
+            .expect("each host has a proxy");
+        let (scene, disguise) = (&self.scene, &self.disguise);
+        let stage = Stage {
+            scene,
+            disguise,
+            proxy,
+            machine: MACHINE,
+            source: &source,
+            destination: &destination,
+        };
+        let to = match case.fault {
+            Fault::Corrupted => noisy(&destination),
+            _ => destination.clone(),
+        };
+        let request =
+            MigrateRequest { mode: Some(case.mode), policy: Some(case.policy), ..request(&to) };
+        let mut struck = None;
+        let ended = self.scene.migrate(&source, &request, |migration| {
+            if struck.is_none() && has_come(case, migration) {
+                thread::sleep(case.delay);
+                struck = Some(strike(case, &stage, migration, course));
+            }
+        });
+        match &ended {
+            Ok(migration) => course.note(told(migration)),
+            Err(error) => course.note(error),
+        }
+        match struck {
+            Some(passing) => {
+                if let Some(passing) = passing? {
+                    passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                    course.note("it has passed");
+                }
+            }
+            None => course.note("the move was over before the fault could strike"),
+        }
+        case.fault.mend(&stage)?;
+        let to_be_started = case.fault.to_be_started().iter();
+        let to_be_started = to_be_started.map(|side| stage.host(*side).to_owned()).collect();
+        let report = ended.ok().and_then(|migration| migration.report);
+        let owner = report.map(|report| report.owner).filter(|owner| *owner != Holder::Unknown);
+        Ok(Failed { to_be_started, owner })
+    }
+
+    /// That one host has the machine, well, and the other nothing of it.
+    fn look(&mut self, course: &mut Course) -> Vec<String> {
+        match check::settled(&self.scene, &self.program, MACHINE) {
+            Ok(home) => {
+                course.note(format_args!("host {home} has it, and the other nothing of it"));
+                self.home = home;
+            }
+            Err(wrong) => return vec![wrong],
+        }
+        let complaints = self.witness.complaints();
+        if complaints.is_empty() {
+            course.note("the guest and its client are well");
+        }
+        complaints
+    }
+
+    /// A second attempt, from where the machine is now, and all that must hold behind it.
+    fn try_again(&mut self, course: &mut Course, wrong: &mut Vec<String>) {
+        let (from, to) = (self.home.clone(), self.other(&self.home));
+        let again = self.scene.migrate(&from, &request(&to), |_| {});
+        match again.as_ref().map(|migration| migration.report.as_ref()) {
+            Ok(Some(report))
+                if report.outcome == Ending::Completed && report.ram_digest_equal == Some(true) =>
+            {
+                course.note("a second attempt has succeeded, its digests being equal");
+            }
+            Ok(_) => wrong.push(format!(
+                "the second attempt failed: {}",
+                told(again.as_ref().expect("it has an end"))
+            )),
+            Err(error) => wrong.push(format!("the second attempt failed: {error}")),
+        }
+        wrong.extend(self.look(course));
+        if wrong.is_empty() && self.home != to {
+            wrong.push(format!("behind the second attempt host {} has it", self.home));
+        }
+    }
+
+    fn restart(&mut self, host: &str) -> Result<(), ChaosError> {
+        self.scene.daemon(host).kill()?;
+        Ok(self.scene.start_daemon(host)?)
+    }
+
+    fn other(&self, host: &str) -> String {
+        let mut hosts = self.scene.lab().hosts().iter().map(|host| host.name.to_string());
+        hosts.find(|other| other != host).expect("there are two hosts")
+    }
+}
+
+/// What ends a fault that passes.
+type Passes = Option<thread::JoinHandle<Result<(), ChaosError>>>;
+
+fn strike(
+    case: &Case,
+    stage: &Stage<'_>,
+    migration: &Migration,
+    course: &mut Course,
+) -> Result<Passes, ChaosError> {
+    case.fault.strike(stage)?;
+    let phase = migration.progress.as_ref().map(|progress| progress.phase);
+    let seen = phase.map(|phase| format!(" ({phase} was seen)")).unwrap_or_default();
+    course.note(format_args!("{}{seen}", case.fault));
+    if !case.fault.passes() {
+        return Ok(None);
+    }
+    let passing: Passing = stage.passing()?;
+    let (fault, lasts) = (case.fault, case.lasts);
+    Ok(Some(thread::spawn(move || {
+        thread::sleep(lasts);
+        fault.pass(&passing)
+    })))
+}
+
+fn request(to: &str) -> MigrateRequest {
+    MigrateRequest {
+        verify: true,
+        look: Some(Duration::ZERO),
+        ..MigrateRequest::new(MACHINE, to, DOWNTIME, WITHIN)
+    }
+}
+
+/// Whether a move is in the phase of the case, or beyond it.
+fn has_come(case: &Case, migration: &Migration) -> bool {
+    let phase = migration.progress.as_ref().map(|progress| progress.phase);
+    phase.is_some_and(|phase| phase >= case.phase) && !migration.has_ended()
+}
+
+fn told(migration: &Migration) -> String {
+    match &migration.report {
+        Some(report) if report.reason.is_empty() => format!("the move: {:?}", report.outcome),
+        Some(report) => format!("the move: {:?}: {}", report.outcome, report.reason),
+        None => "the move has no report".to_owned(),
+    }
+}
