@@ -135,6 +135,16 @@ pub(crate) fn report(report: &Report) -> Table {
     };
     table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);
     table.add_row(["rounds", "", "", &measured.rounds.to_string()]);
+    if let Some(missed) = &measured.missed {
+        let did = format!("{} after {}", missed.did, seconds(missed.at));
+        table.add_row(["on the miss", "", "", &did]);
+    }
+    if let Some(throttled) = &measured.throttled {
+        let share = throttled.share.get() * 100.0;
+        table.add_row(["slowed down", "", "", &format!("to {share:.0} %")]);
+        table.add_row(["  for", "", "", &seconds(throttled.time)]);
+        table.add_row(["  work lost", "", "", &seconds(throttled.lost)]);
+    }
     if let Some(planned) = measured.planned {
         table.add_row(["looked beforehand", "", "", &seconds(planned)]);
     }

@@ -329,6 +329,10 @@ impl Context {
             (ends, left) = (ends + round, next);
         }
         left += written(self.until_stopped());
+        if self.request.mode.may_depend() && time(left) > allowed {
+            // It follows.
+            left = 0.0;
+        }
         let downtime = self.likely_fixed() + time(left);
         Forecast { ends: ends + downtime, downtime }
     }
