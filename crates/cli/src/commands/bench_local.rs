@@ -43,10 +43,11 @@ pub(super) fn run(global: &Global, said: BenchLocal) -> Result<ExitCode, Failure
 }
 
 fn in_a_line(one: &Replacement) -> String {
-    let Replacement { gap_ms, downtime_ms, fixed_ms, wire_bytes, pages_sent, .. } = one;
+    let Replacement { gap_ms, downtime_ms, fixed_ms, wire_bytes, pages_sent, move_gap_ms, .. } =
+        one;
     format!(
-        "gap {gap_ms:.1} ms, interruption {downtime_ms:.1} ms, {wire_bytes} and {} pages; fixed \
-         part of a move {fixed_ms:.1} ms",
+        "gap {gap_ms:.1} ms, interruption {downtime_ms:.1} ms, {wire_bytes} and {} pages; a move: \
+         fixed part {fixed_ms:.1} ms, gap {move_gap_ms:.1} ms",
         pages_sent.get()
     )
 }
@@ -59,6 +60,7 @@ fn table(outcome: &Local, row: &LocalRow) -> comfy_table::Table {
         ("gap undisturbed, ms", row.baseline_gap_ms, 1),
         ("interruption reported, ms", row.downtime_ms, 1),
         ("fixed part of a move, ms", row.fixed_ms, 1),
+        ("client gap of a move, ms", row.move_gap_ms, 1),
         ("client gap / fixed part", row.ratio, 2),
     ] {
         table.add_row([name.to_owned(), output::spread(spread, 1.0, digits)]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use punctual_engine::Report;
-use punctual_engine::report::Ending;
+use punctual_engine::report::{Ending, Phases};
 use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::{MigrateRequest, UpgradeRequest};
 use punctual_images::Qemu;
@@ -48,6 +48,8 @@ pub struct Replacement {
     pub baseline_gap_ms: f64,
     /// The interruption by the report.
     pub downtime_ms: f64,
+    /// Where that went.
+    pub phases: Phases,
     /// What went from the one process to the other: the state of the devices.
     pub wire_bytes: Bytes,
     /// Pages of RAM that did.
@@ -57,6 +59,8 @@ pub struct Replacement {
     /// The interruption of the same guest's move to another host, by the report, without the copy
     /// of its last pages.
     pub fixed_ms: f64,
+    /// The longest silence at the client in that move, with the same noise about it.
+    pub move_gap_ms: f64,
 }
 
 /// What came of it.
@@ -81,6 +85,8 @@ pub struct LocalRow {
     pub downtime_ms: Spread,
     /// The fixed part of a move.
     pub fixed_ms: Spread,
+    /// The silence in a move.
+    pub move_gap_ms: Spread,
     /// The gap, divided by the fixed part of the same guest's move.
     pub ratio: Spread,
 }
@@ -95,6 +101,7 @@ impl Local {
             baseline_gap_ms: of(|one| one.baseline_gap_ms)?,
             downtime_ms: of(|one| one.downtime_ms)?,
             fixed_ms: of(|one| one.fixed_ms)?,
+            move_gap_ms: of(|one| one.move_gap_ms)?,
             ratio: of(|one| one.gap_ms / one.fixed_ms)?,
         })
     }
@@ -133,6 +140,8 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
     std::thread::sleep(AFTER);
     let seen = Instant::now();
     let moved = move_away(scene, &guest)?;
+    std::thread::sleep(AFTER);
+    let moved_away = Instant::now();
     let check = scene.control(&guest)?.check()?;
     if !check.ok || guest.beacon.signs().restarted.is_some() {
         return Err(TrialError::Native(format!("the guest was harmed: {check:?}")));
@@ -148,10 +157,12 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
         gap_ms: longest(begun..seen),
         baseline_gap_ms: longest(watched..begun),
         downtime_ms: milliseconds(downtime(&report)),
+        phases: report.measured.phases,
         wire_bytes: report.measured.wire_bytes,
         pages_sent: report.measured.pages_sent,
         total_s: report.measured.total.as_secs_f64(),
         fixed_ms: milliseconds(downtime(&moved).saturating_sub(moved.measured.phases.final_copy)),
+        move_gap_ms: longest(seen..moved_away),
     })
 }
 
