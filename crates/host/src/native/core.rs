@@ -15,14 +15,18 @@
 //! As in the engine, [`Holding`] is everything up to the commit and the only type that has an
 //! effect [`Effect::Resume`]; behind it nothing can let the machine run here.
 
+mod committed;
+mod why;
+
 use std::time::Duration;
 
 use punctual_engine::Phase;
-use punctual_engine::report::{Ending, OnMiss, Promise};
+use punctual_engine::report::OnMiss;
 use punctual_guest::qemu::native::Look;
-use punctual_units::Bytes;
-use punctual_wire::{DestinationMessage, Offer, Refusal, SourceMessage};
-use thiserror::Error;
+use punctual_wire::{DestinationMessage, Offer, SourceMessage};
+
+pub(super) use committed::{Committed, Moved};
+pub(super) use why::Why;
 
 /// How long the destination may take for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -33,8 +37,6 @@ const WORD_EVERY: Duration = Duration::from_secs(5);
 const OVERRUN: u32 = 5;
 /// ... but not before this time.
 const OVERRUN_LEAST: Duration = Duration::from_secs(2);
-/// How long to wait for the word that the machine runs there.
-const RUNNING: Duration = Duration::from_secs(15);
 
 /// What is asked of a move.
 #[derive(Debug, Clone)]
@@ -91,64 +93,6 @@ pub(super) enum Effect {
     RecordCommit,
     /// Give up whatever is under way, and make the guest run here.
     Resume,
-}
-
-/// Why a machine stays at the source.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum Why {
-    #[error("refused: {}", list(.0))]
-    Refused(Vec<Refusal>),
-    #[error("nothing was moved, as asked: the destination would take the machine")]
-    Rehearsed { command_line: Vec<String> },
-    #[error("cancelled")]
-    Cancelled,
-    #[error(
-        "gave up after {:.1} s: {left} of memory are still to be sent, at {rate}, while the guest \
-         writes {writing}; ask for more time or a longer interruption, or use --on-miss throttle, \
-         extend or --force", within.as_secs_f64()
-    )]
-    Late { within: Duration, left: Bytes, rate: String, writing: String },
-    #[error("the link was lost: {0}; mend the network and migrate again")]
-    LinkLost(String),
-    #[error("the destination failed: {0}")]
-    DestinationFailed(String),
-    #[error("while {phase}, the destination said `{said}`; run one version on both hosts")]
-    Protocol { phase: Phase, said: String },
-    #[error("{0}")]
-    MachineFailed(String),
-    #[error("while {phase}, the destination did not answer for {} s; see its log", waited.as_secs())]
-    NoAnswer { phase: Phase, waited: Duration },
-    #[error(
-        "while {phase}, the guest had been stopped for {} ms where {} ms were asked for; see \
-         whether the link stalls, then migrate again", stopped.as_millis(), asked.as_millis()
-    )]
-    Overrun { phase: Phase, stopped: Duration, asked: Duration },
-    #[error("{0}")]
-    NotRecorded(String),
-}
-
-impl Why {
-    pub(super) fn ending(&self) -> Ending {
-        match self {
-            Self::Refused(_) => Ending::Refused,
-            Self::Cancelled => Ending::Cancelled,
-            Self::Rehearsed { .. } => Ending::Completed,
-            _ => Ending::Failed,
-        }
-    }
-
-    pub(super) fn promise(&self) -> Option<Promise> {
-        matches!(self, Self::Refused(_) | Self::Late { .. }).then_some(Promise::Refused)
-    }
-
-    fn is_to_be_told(&self) -> bool {
-        !matches!(self, Self::Refused(_) | Self::LinkLost(_) | Self::DestinationFailed(_))
-    }
-}
-
-fn list(refusals: &[Refusal]) -> String {
-    let told = refusals.iter().map(|refusal| format!("{}; {}", refusal.reason, refusal.remedy));
-    told.collect::<Vec<_>>().join(". ")
 }
 
 /// The moments that parts of a move are counted from, in their order.
@@ -277,7 +221,8 @@ impl Holding {
 
     /// How long a guest may be stopped before it is let run on here.
     fn budget(&self) -> Duration {
-        let expected = self.look.left().unwrap_or_default();
+        // Where any interruption is allowed, what was left says how long it has to be.
+        let expected = self.look.left().filter(|_| self.any).unwrap_or_default();
         self.asked.offer.downtime.max(expected).saturating_mul(OVERRUN).max(OVERRUN_LEAST)
     }
 
@@ -398,7 +343,7 @@ impl Holding {
         match event {
             Event::Recorded => {
                 self.marks.committed = Some(at);
-                Next::Committed(Committed { marks: self.marks, since: at, link_lost })
+                Next::Committed(Committed::begin(self.marks, at, link_lost))
             }
             Event::NotRecorded(reason) => self.abort(at, Why::NotRecorded(reason)),
             Event::RecordUnknown(reason) => Next::Unknown { marks: self.marks, reason },
@@ -416,44 +361,6 @@ impl Holding {
         let reason = why.to_string();
         let farewell = why.is_to_be_told().then_some(SourceMessage::Abort { reason });
         Next::Stayed { marks: self.marks, why, not_resumed, farewell }
-    }
-}
-
-/// The machine belongs to the destination, which has still to say that it runs.
-#[derive(Debug, Clone)]
-pub(super) struct Committed {
-    marks: Marks,
-    since: Duration,
-    link_lost: Option<String>,
-}
-
-/// The end of an attempt after which the machine is the destination's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moved {
-    pub(super) marks: Marks,
-    /// Why the destination was not heard to run it; `None` if it was.
-    pub(super) trouble: Option<String>,
-}
-
-impl Committed {
-    /// Takes in what happened `at` this time since the beginning.
-    ///
-    /// # Errors
-    /// Not an error: the attempt has ended.
-    pub(super) fn step(mut self, at: Duration, event: Event) -> Result<Self, Moved> {
-        let trouble = match event {
-            Event::Heard(DestinationMessage::Running { .. }) => {
-                self.marks.running = Some(at);
-                return Err(Moved { marks: self.marks, trouble: None });
-            }
-            Event::Heard(DestinationMessage::Failed { reason }) | Event::LinkLost(reason) => reason,
-            _ => match self.link_lost.take() {
-                Some(reason) => reason,
-                None if at.saturating_sub(self.since) > RUNNING => "it did not answer".to_owned(),
-                None => return Ok(self),
-            },
-        };
-        Err(Moved { marks: self.marks, trouble: Some(trouble) })
     }
 }
 

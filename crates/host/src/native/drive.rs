@@ -4,29 +4,26 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use punctual_engine::report::{OnMiss, Report};
-use punctual_engine::{
-    Cancel, Connection, Entry, Journal, JournalError, Observer, Phase, Progress,
-};
+use punctual_engine::{Cancel, Connection, Entry, Journal, JournalError, Observer, Phase};
 use punctual_guest::MachineError;
-use punctual_guest::qemu::native::{Limits, Milestone, Remains, Source, Watch};
-use punctual_link::{Closer, Link, LinkError, Receiver, Sender, Timeouts, Tunnel};
+use punctual_guest::qemu::native::{Limits, Remains, Source};
+use punctual_link::{Closer, Link, LinkError, Sender, Timeouts, Tunnel};
 use punctual_units::{Bytes, BytesPerSecond};
-use punctual_wire::{DestinationMessage, MigrationId, Offer, SourceMessage};
+use punctual_wire::{MigrationId, Offer, SourceMessage};
 
 use super::core::{Asked, Committed, Effect, Event, Holding, Marks, Moved, Next, Why};
+use super::ears;
 use super::report::{Course, End};
+use super::shown::Shown;
 use super::tunnel::carry;
 
 /// How often time passes where nothing else happens.
 const TICK: Duration = Duration::from_millis(20);
 /// How often the hypervisor is asked how its migration goes on.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the thread that waits for milestones waits at a time.
-const WATCH: Duration = Duration::from_millis(100);
 
 /// A move that is to be made.
 pub(crate) struct Move<'a> {
@@ -118,7 +115,7 @@ impl<'a> Driver<'a> {
     fn new(made: Move<'a>) -> Self {
         let Connection { sender, receiver, closer } = made.link.into();
         let (events, inbox) = mpsc::channel();
-        listen(receiver, events.clone());
+        ears::listen(receiver, events.clone());
         let limits = Limits {
             bandwidth: made.bandwidth,
             downtime: made.offer.downtime.saturating_sub(made.fixed),
@@ -300,7 +297,8 @@ impl<'a> Driver<'a> {
         let (stream, watch) = self.machine.begin(&self.limits).map_err(failed)?;
         carry(tunnel, stream, &self.tunnelled)
             .map_err(|error| Event::MachineFailed(format!("no thread for its stream: {error}")))?;
-        self.watch(watch)
+        let (events, over) = (self.events.clone(), Arc::clone(&self.over));
+        ears::watch(watch, events, over, self.begin)
             .map_err(|error| Event::MachineFailed(format!("no thread to watch it: {error}")))
     }
 
@@ -310,26 +308,6 @@ impl<'a> Driver<'a> {
         let (mut sender, receiver) = link.split();
         sender.send(&SourceMessage::Tunnel { migration: self.migration })?;
         Tunnel::of(sender, receiver)
-    }
-
-    fn watch(&self, mut watch: Watch) -> std::io::Result<()> {
-        let (events, over, begin) = (self.events.clone(), Arc::clone(&self.over), self.begin);
-        let watch = move || {
-            while !over.load(Ordering::SeqCst) {
-                let Some(milestone) = watch.next(WATCH) else { continue };
-                let (event, last) = match milestone {
-                    Milestone::Stopped { at } => {
-                        (Event::Stopped { since: at.saturating_duration_since(begin) }, false)
-                    }
-                    Milestone::Saved => (Event::Saved, true),
-                    Milestone::Failed { reason } => (Event::GaveUp(reason), true),
-                };
-                if events.send((Instant::now(), event)).is_err() || last {
-                    return;
-                }
-            }
-        };
-        thread::Builder::new().name("milestones".to_owned()).spawn(watch).map(drop)
     }
 
     fn record_commit(&self) -> Event {
@@ -348,48 +326,12 @@ impl<'a> Driver<'a> {
     }
 
     fn show(&self, holding: &Holding) {
-        let look = holding.look();
-        let ends_in = look.left().filter(|_| look.writing < look.rate).map(|left| {
-            // What is written while the rest is sent is sent, too, and so on.
-            left.mul_f64(look.rate.get() as f64 / (look.rate.get() - look.writing.get()) as f64)
-        });
-        let left = look.left();
-        self.observer.progress(&Progress {
-            machine: self.base.machine.clone(),
-            phase: holding.phase(),
-            elapsed: self.begin.elapsed(),
-            round: look.passes,
-            round_left: look.remaining.pages(),
-            dirty: look.remaining.pages(),
-            pages_sent: look.pages,
-            sent: self.sent(),
-            rate: look.rate,
-            round_ends_in: left,
-            downtime_now: left,
-            ends_in,
-            downtime_predicted: None,
-            downtime_asked: self.asked_downtime,
-        });
+        let (machine, elapsed) = (self.base.machine.clone(), self.begin.elapsed());
+        let at = Shown { machine, elapsed, sent: self.sent(), asked: self.asked_downtime };
+        self.observer.progress(&at.progress(holding.phase(), holding.look()));
     }
 }
 
 fn failed(error: MachineError) -> Event {
     Event::MachineFailed(error.to_string())
-}
-
-/// Turns what the destination says into events, until the link ends.
-fn listen(mut receiver: Receiver, events: mpsc::Sender<(Instant, Event)>) {
-    thread::spawn(move || {
-        loop {
-            let heard = receiver.receive_message::<DestinationMessage>();
-            let ended = heard.is_err();
-            let event = match heard {
-                Ok(message) => Event::Heard(message),
-                Err(error) => Event::LinkLost(error.to_string()),
-            };
-            if events.send((Instant::now(), event)).is_err() || ended {
-                return;
-            }
-        }
-    });
 }

@@ -15,8 +15,10 @@
 pub(crate) mod choice;
 mod core;
 pub(crate) mod drive;
+mod ears;
 pub(crate) mod estimate;
 mod report;
+mod shown;
 mod tunnel;
 
 pub(crate) use tunnel::serve;

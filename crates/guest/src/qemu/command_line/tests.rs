@@ -58,6 +58,13 @@ fn what_is_per_host_is_replaced_and_nothing_else() {
 }
 
 #[test]
+fn a_module_whose_memory_is_in_no_file_is_plugged_in_with_memory_of_qemus_own() {
+    let host = PerHost { ram: BTreeMap::new(), ..elsewhere() };
+    let words = relocate(&CommandLine::parse(["-m", "256"]), &host).command_line.words();
+    assert!(words.contains(&"memory-backend-ram,id=mem1,size=134217728".to_owned()), "{words:?}");
+}
+
+#[test]
 fn a_second_move_changes_only_what_is_per_host() {
     let there = relocate(&CommandLine::parse(words(MANAGED)), &elsewhere());
     let host = PerHost { monitor: there.monitor.clone(), dimms: vec![], ..elsewhere() };

@@ -146,6 +146,55 @@ fn what_is_shared_needs_no_room_and_names_of_its_own() {
 }
 
 #[test]
+fn qemu_itself_moves_what_cannot_be_traced_but_not_what_it_loses_writes_of() {
+    let without_tracing = HostFacts { kernel: (6, 1), may_trace: false };
+    let codes = |machine: &Description| {
+        let found = refusals_of_native(machine, &without_tracing);
+        found.into_iter().map(|refusal| refusal.code).collect::<Vec<_>>()
+    };
+    let mut private = machine("-m 256M");
+    private.memory[0] = Backend {
+        id: "pc.ram".to_owned(),
+        kind: "memory-backend-ram".to_owned(),
+        share: false,
+        path: None,
+        ..private.memory[0].clone()
+    };
+    assert_eq!(codes(&private), []);
+    assert_eq!(
+        codes(&Description { state: "paused".to_owned(), ..private.clone() }),
+        [Code::NotRunning]
+    );
+    let emulated = Description { accel: Accel::Tcg, ..private.clone() };
+    assert_eq!(codes(&emulated), [Code::LosesWrites]);
+    let version = Version { major: 10, minor: 0, micro: 0 };
+    assert_eq!(codes(&Description { version, ..emulated }), []);
+}
+
+#[test]
+fn memory_in_no_file_needs_room_at_the_destination_and_no_file() {
+    let mut private = machine("-m 256M");
+    private.memory[0].path = None;
+    let places =
+        Places { runtime: "/run/p".into(), ram: "/dev/shm".into(), huge_ram: "/huge".into() };
+    let plan = Plan::for_destination(&private, &places, &Default::default());
+    assert_eq!(plan.ram, []);
+    let codes = |memory| {
+        let host = DestinationFacts {
+            version: Some(Ok(private.version)),
+            machine_types: ["pc-i440fx-7.2".to_owned()].into(),
+            kvm: true,
+            memory,
+            ..DestinationFacts::default()
+        };
+        let found = refusals_at_destination(&private, &plan, &host);
+        found.into_iter().map(|refusal| refusal.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(Bytes::mib(256)), []);
+    assert_eq!(codes(Bytes::mib(255)), [Code::RamTooSmall]);
+}
+
+#[test]
 fn reasons_in_the_command_line() {
     for (line, code) in [
         ("-netdev tap,id=net0,fd=21", Code::PassedDescriptor),

@@ -1,5 +1,6 @@
-use punctual_units::{BytesPerSecond, MemoryLayout, Pages, Region};
-use punctual_wire::{Engine, MigrationId};
+use punctual_engine::report::{Ending, Promise};
+use punctual_units::{Bytes, BytesPerSecond, MemoryLayout, Pages, Region};
+use punctual_wire::{Engine, MigrationId, Refusal};
 
 use super::*;
 
