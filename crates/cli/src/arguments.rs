@@ -168,6 +168,15 @@ pub(crate) struct Host {
     /// done for the default directory
     #[arg(long)]
     pub(crate) mount_ram: bool,
+    /// How many machines leave at a time; others wait for their turn
+    #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = at_least_one)]
+    pub(crate) max_outgoing: u16,
+    /// How many machines come in at a time; the hosts of others try again
+    #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = at_least_one)]
+    pub(crate) max_incoming: u16,
+    /// How many machines leave for any one host at a time: they share the link
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = at_least_one)]
+    pub(crate) max_per_link: u16,
 }
 
 #[derive(Debug, Args)]
@@ -364,6 +373,12 @@ fn share(text: &str) -> Result<Probability, String> {
     share.ok_or_else(|| {
         format!("`{text}` is no share: write more than 0% and at most 100%, such as 2%")
     })
+}
+
+/// A number of machines that is not none.
+fn at_least_one(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("`{text}` is no number of machines: write 1 or more"))
 }
 
 fn peer(text: &str) -> Result<(String, String), String> {

@@ -76,7 +76,7 @@ pub(crate) fn machine(machine: &MachineDetails) -> Table {
     if machine.obstacles.is_empty() {
         table.add_row(["migratable", "yes"]);
         let engine = match machine.engine {
-            Engine::External => "external: Punctual".to_owned(),
+            Engine::External | Engine::Restart => "external: Punctual".to_owned(),
             Engine::Native => format!("native: QEMU's own, since {}", machine.engine_reason),
         };
         table.add_row(["engine", &engine]);
@@ -130,7 +130,7 @@ pub(crate) fn report(report: &Report) -> Table {
     });
     table.add_row(["promise", "", "", promise]);
     match report.engine {
-        Engine::External => table.add_row(["policy", "", "", report.policy.name()]),
+        Engine::External | Engine::Restart => table.add_row(["policy", "", "", report.policy.name()]),
         Engine::Native => table.add_row(["engine", "", "", "native"]),
     };
     table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use punctual_engine::{Phase, Progress};
+use punctual_host::api::Queued;
 use punctual_units::Pages;
 
 use crate::output::{milliseconds, seconds};
@@ -63,6 +64,18 @@ impl Display {
         }
     }
 
+    /// Shows how the migration waits for its turn.
+    pub(crate) fn wait(&mut self, waits: &Queued) {
+        match self {
+            Self::Bar { bar, .. } => {
+                bar.set_prefix("queued");
+                bar.set_message(queued(waits));
+            }
+            Self::Lines { .. } => eprintln!("{:>13}  {}", "queued", queued(waits)),
+            Self::Silent => {}
+        }
+    }
+
     /// Prints a line without disturbing the bar.
     pub(crate) fn say(&self, text: &str) {
         match self {
@@ -88,6 +101,16 @@ impl Round {
         };
         Self { number: progress.round, pages }
     }
+}
+
+/// How a migration waits for its turn.
+pub(crate) fn queued(queued: &Queued) -> String {
+    let Queued { position, starts_in, because } = queued;
+    let start = starts_in.map_or_else(
+        || "its start cannot be foretold yet".to_owned(),
+        |time| format!("starts in some {:.0} s", time.as_secs_f64().ceil()),
+    );
+    format!("queued as number {position}, {start}: {because}")
 }
 
 /// Rate, what is left, and when it is expected to be over.
@@ -164,6 +187,18 @@ mod tests {
             "round 2, 1 MiB left, 8.4 Mbit/s, ETA 2.00 s, downtime 40.0 ms at the end, now 80.0 ms \
              (asked 50.0 ms)"
         );
+    }
+
+    #[test]
+    fn who_waits_learns_when_it_begins() {
+        let waits = |starts_in| {
+            queued(&Queued { position: 2, starts_in, because: "others leave first".to_owned() })
+        };
+        assert_eq!(
+            waits(Some(Duration::from_millis(11_200))),
+            "queued as number 2, starts in some 12 s: others leave first"
+        );
+        assert!(waits(None).contains("cannot be foretold"));
     }
 
     #[test]

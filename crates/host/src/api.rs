@@ -102,6 +102,8 @@ pub enum MachineState {
     Suspending,
     /// It comes from a file and has not run here yet.
     Resuming,
+    /// It runs, and waits for its turn to be moved to another host.
+    Queued,
     /// It runs and is being moved to another host.
     Leaving,
     /// It runs, and its QEMU is being replaced.
@@ -131,6 +133,7 @@ impl fmt::Display for MachineState {
             Self::Traced => "traced",
             Self::Suspending => "suspending",
             Self::Resuming => "resuming",
+            Self::Queued => "queued",
             Self::Leaving => "leaving",
             Self::Replacing => "replacing",
             Self::Departed => "departed",
@@ -302,6 +305,9 @@ pub struct MigrateRequest {
     /// Whether the plan may have the machine run there while pages of it are still here.
     #[serde(default = "yes")]
     pub post_copy: bool,
+    /// Whether it is refused where it would have to wait for its turn.
+    #[serde(default)]
+    pub no_wait: bool,
     /// What is done where the promise turns out to be unreachable.
     #[serde(default)]
     pub on_miss: OnMiss,
@@ -345,6 +351,7 @@ impl MigrateRequest {
             look: None,
             mode: None,
             post_copy: true,
+            no_wait: false,
             on_miss: OnMiss::default(),
             policy: None,
             engine: None,
@@ -362,6 +369,9 @@ pub struct Migration {
     pub machine: String,
     /// The host it goes to, as it was asked for.
     pub to: String,
+    /// Where it stands while it waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Queued>,
     /// What it is expected to take, by the way that it goes; `None` where nobody looked, and before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Box<Forecast>>,
@@ -385,6 +395,7 @@ impl Migration {
             id,
             machine,
             to,
+            queued: None,
             forecast: None,
             native: None,
             progress: None,
@@ -398,6 +409,24 @@ impl Migration {
     pub fn has_ended(&self) -> bool {
         self.report.is_some()
     }
+}
+
+/// How a migration waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// 1 for the one that goes next.
+    pub position: usize,
+    /// When it is likely to begin, from now: by what those before it still take. `None` where that is
+    /// not known.
+    #[serde(
+        rename = "starts_in_s",
+        with = "punctual_engine::times::in_seconds_if_any",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub starts_in: Option<Duration>,
+    /// Why it waits.
+    pub because: String,
 }
 
 /// The number of a migration, written as 32 hexadecimal digits.

@@ -16,6 +16,8 @@ use punctual_wire::{
     DestinationMessage, Inquiry, MigrationId, Offer, Outcome, Refusal, SourceMessage,
 };
 
+use crate::api::Problem;
+use crate::departure::no_room;
 use crate::host::Host;
 use crate::hypervisor::Handle;
 use crate::native;
@@ -245,12 +247,21 @@ fn admit(host: &Arc<Host>, offer: &Offer) -> Result<Admission, Vec<Refusal>> {
             ),
         });
     }
+    let cap = host.config.caps.incoming;
+    if host.arriving_now() >= cap {
+        return Err(vec![no_room(&host.config.name, cap)]);
+    }
     let command_line = host.hypervisor.consider(offer)?;
     if !offer.dry_run {
         let standing = Standing::Arriving(offer.migration.into());
         let record = Record::new(name.clone(), standing, Handle::Null);
         let taken = host.registry.add(record);
         taken.map_err(|error| refuse("name-taken", error.to_string(), "migrate again"))?;
+        // Two may have seen the last place free: then neither gets it, and both try again.
+        if host.arriving_now() > cap {
+            host.forget(name);
+            return Err(vec![no_room(&host.config.name, cap)]);
+        }
     }
     let (host, offer) = (Arc::clone(host), offer.clone());
     Ok(Admission { command_line, start: Box::new(move || start(&host, &offer)) })
@@ -294,10 +305,25 @@ impl Host {
         }
     }
 
+    /// How many machines are coming in.
+    fn arriving_now(&self) -> usize {
+        let arrives = |record: &Record| matches!(record.standing, Standing::Arriving(_));
+        self.registry.all().iter().filter(|record| arrives(record)).count()
+    }
+
     /// Notes that a machine has come in by this attempt.
     fn at_home(&self, name: &str, migration: MigrationId) {
         let Some(record) = self.arriving(name, migration) else { return };
-        self.stand(&record.name, Standing::Resident);
+        let put = self.make_resident(record);
+        if let Err(problem) = put {
+            tracing::error!(machine = name, %problem, "it runs, but its record is out of date");
+        }
+    }
+
+    /// Notes that a machine which runs now is at home here.
+    pub(crate) fn make_resident(&self, record: Record) -> Result<(), Problem> {
+        let handle = self.hypervisor.arrived(&record.handle)?;
+        Ok(self.registry.put(Record { standing: Standing::Resident, handle, ..record })?)
     }
 
     /// Drops the record of a machine that was to come in by this attempt.

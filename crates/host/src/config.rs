@@ -31,6 +31,26 @@ pub struct HostConfig {
     pub ram_dir: PathBuf,
     /// The hosts that are known by name.
     pub peers: Vec<Peer>,
+    /// How many machines move at a time.
+    pub caps: Caps,
+}
+
+/// How many machines move at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// From this host; the others wait for their turn.
+    pub outgoing: usize,
+    /// To this host; the sources of others try again later.
+    pub incoming: usize,
+    /// From this host to any one other: they would share a link, and neither would take the time that
+    /// was foretold for it alone.
+    pub per_link: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { outgoing: 2, incoming: 2, per_link: 1 }
+    }
 }
 
 /// Why a daemon's directories could not be used.
@@ -157,6 +177,7 @@ mod tests {
             runtime_dir: directory.join("run"),
             ram_dir: directory.join("ram"),
             peers: vec![Peer { name: "b".to_owned(), address: "10.0.0.2:7070".to_owned() }],
+            caps: Caps::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 mod before;
 mod by_itself;
 mod follow;
+mod restart;
+mod waiting;
 
 use std::sync::Arc;
 use std::thread;
@@ -26,6 +28,7 @@ use crate::migrations::Ticket;
 use crate::planning::Decision;
 use crate::registry::{Record, Standing};
 use before::{Before, Ended};
+pub(crate) use waiting::no_room;
 
 impl Host {
     /// Begins a migration, which goes on in a thread of its own. One that cannot be has a report
@@ -108,7 +111,7 @@ impl Leaving {
     fn go(self) {
         let machine = &self.request.machine;
         tracing::info!(machine, to = self.request.to, id = %self.ticket.migration().id, "leaves");
-        let report = self.attempt().unwrap_or_else(|Ended { outcome, problem, predicted }| {
+        let report = self.in_turn().unwrap_or_else(|Ended { outcome, problem, predicted }| {
             self.host.stand(machine, Standing::Resident);
             let predicted = predicted.map(|predicted| *predicted);
             Report { predicted, ..self.host.report_of(&self.request, outcome, &problem) }
@@ -119,6 +122,9 @@ impl Leaving {
     }
 
     fn attempt(&self) -> Result<Report, Ended> {
+        if let Some(report) = self.restart()? {
+            return Ok(report);
+        }
         if let Some(report) = self.by_itself()? {
             return Ok(report);
         }

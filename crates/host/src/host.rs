@@ -15,6 +15,7 @@ use crate::following::{Lines, Servings};
 use crate::hypervisor::{Choice, Examination, Handle, Hypervisor, Identity};
 use crate::journal::Journal;
 use crate::migrations::Migrations;
+use crate::queue::Queue;
 use crate::registry::{Record, Registry, RegistryError, Standing};
 use crate::traces::{Recordings, kept};
 
@@ -34,6 +35,7 @@ pub(crate) struct Host {
     /// Machines that went before their pages.
     pub(crate) servings: Servings,
     migrations: Arc<Migrations>,
+    pub(crate) queue: Queue,
 }
 
 impl Host {
@@ -59,6 +61,7 @@ impl Host {
             lines: Arc::default(),
             servings: Servings::default(),
             migrations,
+            queue: Queue::default(),
         }
     }
 
@@ -186,6 +189,7 @@ impl Host {
             Standing::Arriving(_) => MachineState::Arriving,
             Standing::Departed(_) => MachineState::Departed,
             Standing::Undecided(_) => MachineState::Undecided,
+            Standing::Leaving(id) if self.migrations.is_queued(*id) => MachineState::Queued,
             Standing::Leaving(_) => MachineState::Leaving,
             Standing::Replacing(_) => MachineState::Replacing,
             Standing::Traced => MachineState::Traced,

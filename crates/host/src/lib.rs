@@ -9,6 +9,7 @@
 //!                   │ ├── registry: which machines are here    (state directory)
 //!                   │ ├── journal:  who owns a moving machine  (state directory)
 //!                   │ ├── migrations: those under way, and who watches them
+//!                   │ ├── queue:      which of them may move, and which wait
 //!                   │ ├── local:      a machine gets another QEMU, and stays
 //!                   │ ├── native:     moves by the machine's own hypervisor
 //!                   │ ├── traces:     page writes, recorded           (state directory)
@@ -40,6 +41,7 @@ mod local;
 mod migrations;
 mod native;
 mod planning;
+mod queue;
 mod ram_mount;
 mod recovery;
 mod registry;
@@ -50,7 +52,7 @@ mod suspended;
 mod tests;
 mod traces;
 
-pub use config::{ConfigError, HostConfig};
+pub use config::{Caps, ConfigError, HostConfig};
 pub use daemon::{Daemon, DaemonError};
 pub use journal::{Came, Journal, Left, LogError};
 pub use planning::Threads;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use punctual_engine::{Cancel, Observer, Progress, Report};
 use punctual_plan::Forecast;
 use tokio::sync::watch;
 
-use crate::api::{Id, Migration, Native};
+use crate::api::{Id, Migration, Native, Queued};
 
 /// How many ended migrations are remembered for those who ask. The report of a long one, with its
 /// course, takes some hundred KiB.
@@ -52,6 +53,7 @@ impl Migrations {
             id,
             machine: lost.machine.clone(),
             to: lost.to.clone(),
+            queued: None,
             forecast: None,
             native: None,
             progress: None,
@@ -88,6 +90,11 @@ impl Migrations {
     /// Whether this attempt has not ended.
     pub(crate) fn is_under_way(&self, id: Id) -> bool {
         self.get(id).is_some_and(|migration| !migration.has_ended())
+    }
+
+    /// Whether this attempt waits for its turn.
+    pub(crate) fn is_queued(&self, id: Id) -> bool {
+        self.get(id).is_some_and(|migration| migration.queued.is_some())
     }
 
     /// Asks a migration to end. One that has ended, or is past its commit, goes on as it is.
@@ -158,6 +165,20 @@ impl Ticket {
         entry.migration.clone()
     }
 
+    /// Notes how it waits for its turn, or that its turn has come.
+    pub(crate) fn queued(&self, queued: Option<Queued>) {
+        if !self.is(|migration| told_alike(migration.queued.as_ref(), queued.as_ref())) {
+            self.change(|migration| migration.queued = queued);
+        }
+    }
+
+    /// Whether something holds of it.
+    fn is(&self, what: impl FnOnce(&Migration) -> bool) -> bool {
+        let table = self.migrations.lock();
+        let entry = table.entries.get(&self.number).expect("what is under way is kept");
+        what(&entry.migration)
+    }
+
     /// Notes what the move is expected to take.
     pub(crate) fn foresee(&self, forecast: Option<Forecast>) {
         self.change(|migration| migration.forecast = forecast.map(Box::new));
@@ -175,7 +196,10 @@ impl Ticket {
 
     /// Ends the migration.
     pub(crate) fn end(self, report: Report) {
-        self.change(|migration| migration.report = Some(report));
+        self.change(|migration| {
+            migration.queued = None;
+            migration.report = Some(report);
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Migration)) {
@@ -187,6 +211,22 @@ impl Ticket {
         entry.version = version;
         drop(table);
         self.migrations.version.send_replace(version);
+    }
+}
+
+/// Whether nothing is to be told anew of one that waits: its start comes nearer by itself.
+fn told_alike(told: Option<&Queued>, now: Option<&Queued>) -> bool {
+    const NOTICEABLE: Duration = Duration::from_secs(1);
+    match (told, now) {
+        (None, None) => true,
+        (Some(told), Some(now)) => {
+            let near = match (told.starts_in, now.starts_in) {
+                (Some(told), Some(now)) => told.abs_diff(now) < NOTICEABLE,
+                (told, now) => told == now,
+            };
+            near && (told.position, &told.because) == (now.position, &now.because)
+        }
+        _ => false,
     }
 }
 

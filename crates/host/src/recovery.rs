@@ -171,8 +171,7 @@ fn keep(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), 
 /// Makes a machine run that is this host's.
 fn let_run(host: &Host, record: Record) -> Result<(), Problem> {
     host.hypervisor.recover(&record.handle)?;
-    host.registry.put(Record { standing: Standing::Resident, ..record })?;
-    Ok(())
+    host.make_resident(record)
 }
 
 /// Discards a machine that never was this host's.

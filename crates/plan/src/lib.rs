@@ -22,5 +22,5 @@ pub mod vhpc09;
 pub use facts::{Ask, Facts};
 pub use plan::{
     AtMost, Basis, Choice, Exposure, Forecast, Instructions, Plan, PlanError, Reachable, Simulated,
-    Way, plan, plan_with,
+    Way, plan, plan_with, restart_forecast,
 };

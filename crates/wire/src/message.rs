@@ -62,6 +62,9 @@ pub enum Engine {
     /// The machine's own hypervisor, told by Punctual: what it sends to its like comes over a
     /// connection of its own, which begins with [`SourceMessage::Tunnel`].
     Native,
+    /// Nothing: it is shut down by the source, and started by the destination once that owns it. Its
+    /// offer has a page of memory that holds nothing.
+    Restart,
 }
 
 /// The first word on a connection over which pages follow a machine that was handed over without

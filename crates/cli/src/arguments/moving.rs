@@ -42,6 +42,9 @@ pub(crate) struct Migrate {
     /// QEMU where its memory cannot be traced
     #[arg(long, default_value = "auto", value_name = "NAME", value_parser = engine)]
     pub(crate) engine: EngineChoice,
+    /// Refuse it where it would have to wait until others have left, or have come in there
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Move it also where what is asked will not be kept, at the best moment there is
     #[arg(long)]
     pub(crate) force: bool,

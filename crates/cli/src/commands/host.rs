@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use punctual_host::api::Peer;
 use punctual_host::hypervisor::QemuHypervisor;
-use punctual_host::{Daemon, DaemonError, HostConfig, RamMount};
+use punctual_host::{Caps, Daemon, DaemonError, HostConfig, RamMount};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Global, Host};
@@ -51,6 +51,11 @@ fn config(global: &Global, said: Host) -> HostConfig {
         advertise: said.advertise,
         listen: said.listen,
         peers: peers.collect(),
+        caps: Caps {
+            outgoing: said.max_outgoing.into(),
+            incoming: said.max_incoming.into(),
+            per_link: said.max_per_link.into(),
+        },
         name: said.name,
     }
 }

@@ -86,6 +86,7 @@ fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
         look: said.look,
         mode: said.mode.0,
         post_copy: !said.no_post_copy,
+        no_wait: said.no_wait,
         on_miss: said.on_miss,
         policy: said.policy,
         engine: said.engine.0,
@@ -134,8 +135,10 @@ async fn show(
             native_output::lines(native).iter().for_each(|line| display.say(line));
             foretold = true;
         }
-        if let Some(progress) = &migration.progress {
-            display.show(progress);
+        match (&migration.queued, &migration.progress) {
+            (Some(queued), _) => display.wait(queued),
+            (None, Some(progress)) => display.show(progress),
+            (None, None) => {}
         }
         if migration.has_ended() {
             return Ok(migration);

@@ -44,13 +44,17 @@ impl Live {
             self.told.remove(&migration.id);
             return Some(output::ending(report));
         }
-        let Migration { machine, to, progress, .. } = migration;
-        let state = progress.as_ref().map_or_else(
-            || "begins".to_owned(),
-            |look| format!("{}, {}", look.phase, progress::describe(look)),
-        );
+        let Migration { machine, to, progress, queued, .. } = migration;
+        let state = match (queued, progress) {
+            (Some(queued), _) => progress::queued(queued),
+            (None, Some(look)) => format!("{}, {}", look.phase, progress::describe(look)),
+            (None, None) => "begins".to_owned(),
+        };
         let text = format!("{machine} → {to}  {state}");
         if self.screen.is_hidden() {
+            if queued.is_some() {
+                return Some(text);
+            }
             let now = progress.as_ref().map(|look| (look.phase, look.round))?;
             let before = self.told.insert(migration.id, now);
             return (before != Some(now)).then_some(text);

@@ -22,6 +22,7 @@ mod planning;
 mod post_copy;
 mod predictions;
 mod refusals;
+mod restart;
 mod skip;
 mod stage;
 mod streaming;

@@ -97,6 +97,18 @@ impl Plan {
         Self::waiting(machine, places.directory(name), ram, taken)
     }
 
+    /// The plan for starting a machine anew that was shut down on another host: as
+    /// [`Plan::for_destination`], but it waits for nothing.
+    #[must_use]
+    pub fn for_start(machine: &Description, places: &Places, taken: &BTreeSet<String>) -> Self {
+        let mut plan = Self::for_destination(machine, places, taken);
+        let waiting = ["-S", "-incoming", "defer"];
+        let runs = plan.arguments.len() - waiting.len();
+        debug_assert_eq!(plan.arguments[runs..], waiting, "what has a machine wait comes last");
+        plan.arguments.truncate(runs);
+        plan
+    }
+
     /// The plan for another process in the place of one on this host, in the same RAM files, which
     /// waits for the state of the devices at first. Interfaces whose names are in `taken` exist.
     ///

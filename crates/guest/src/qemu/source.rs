@@ -71,6 +71,7 @@ impl Source {
     /// Its monitor does not answer, or it cannot run.
     pub fn recover(monitor: &Path) -> Result<Machine, AttachError> {
         let qmp = Qmp::connect(monitor)?;
+        super::restart::undo(&qmp)?;
         migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
         migration::switch_off(&qmp, super::native::CAPABILITIES)?;
@@ -89,7 +90,7 @@ impl Source {
         &self.machine
     }
 
-    fn qmp(&self) -> &Qmp {
+    pub(super) fn qmp(&self) -> &Qmp {
         &self.machine.qmp
     }
 

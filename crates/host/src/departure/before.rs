@@ -58,6 +58,10 @@ impl Ended {
     pub(super) fn failed(problem: Problem) -> Self {
         Self { outcome: Ending::Failed, problem, predicted: None }
     }
+
+    pub(super) fn cancelled() -> Self {
+        Self { outcome: Ending::Cancelled, ..Self::failed(Problem::failed("cancelled", "")) }
+    }
 }
 
 impl From<Refused> for Ended {
@@ -71,10 +75,7 @@ impl From<Unforeseen> for Ended {
         match unforeseen {
             Unforeseen::Refused(problem) => Self::refused(problem),
             Unforeseen::Failed(problem) => Self::failed(problem),
-            Unforeseen::Cancelled => Self {
-                outcome: Ending::Cancelled,
-                ..Self::failed(Problem::failed("cancelled", ""))
-            },
+            Unforeseen::Cancelled => Self::cancelled(),
         }
     }
 }
@@ -102,7 +103,8 @@ impl Leaving {
         let begun = Instant::now();
         let ask = self.ask();
         let (record, address, offer) = (&self.record, self.address.as_str(), offer.clone());
-        let subject = Subject { machine, record, processors, direct_io, offer, address };
+        let subject =
+            Subject { machine, record, processors, direct_io, offer, address, moves: true };
         let observe = &mut |_| self.ticket.progress(&self.planning(begun.elapsed()));
         let foreseen = host.foresee(subject, &ask, request.look, self.ticket.cancel(), observe)?;
         let Foresight { survey, outlook } = foreseen;
@@ -125,7 +127,7 @@ impl Leaving {
         Ok(Before { decision, heat, took: None, writes: None, bandwidth })
     }
 
-    fn ask(&self) -> Ask {
+    pub(super) fn ask(&self) -> Ask {
         Ask {
             to: self.request.to.clone(),
             downtime: self.request.downtime,

@@ -22,7 +22,7 @@ impl Leaving {
     /// where Punctual moves it itself.
     pub(super) fn by_itself(&self) -> Result<Option<Report>, Ended> {
         let because = match self.request.engine {
-            Some(Engine::External) => return Ok(None),
+            Some(Engine::External | Engine::Restart) => return Ok(None),
             Some(Engine::Native) => String::new(),
             None => match self.host.hypervisor.choice(&self.record.handle) {
                 Ok(Choice { engine: Engine::Native, because }) => because,

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use punctual_guest::demand::Demand;
 use punctual_guest::qemu::native;
@@ -187,6 +188,26 @@ pub trait Hypervisor: Send + Sync {
         None
     }
 
+    /// Makes a machine ready to be started anew at another host: it is stopped by being shut down,
+    /// which its guest may take `patience` for. With `insist` one that takes longer is cut off; without,
+    /// it runs on. Until then it runs untouched.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn shut_down(
+        &self,
+        name: &str,
+        _handle: &Handle,
+        _patience: Duration,
+        _insist: bool,
+    ) -> Result<Departure, Vec<Refusal>> {
+        Err(vec![Refusal {
+            code: "no-restart".to_owned(),
+            reason: format!("machine `{name}` is of a kind that cannot be shut down"),
+            remedy: "move it in another mode".to_owned(),
+        }])
+    }
+
     /// Whether this host could take the machine that is offered, and with which command line.
     /// Starts nothing.
     ///
@@ -253,6 +274,14 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// The machine is gone or does not answer.
     fn recover(&self, handle: &Handle) -> Result<(), Problem>;
+
+    /// What finds a machine that came in by `handle` and runs now.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn arrived(&self, handle: &Handle) -> Result<Handle, Problem> {
+        Ok(handle.clone())
+    }
 
     /// Ends a machine, or what is left of it, and removes all that it has: process, RAM, sockets,
     /// taps.

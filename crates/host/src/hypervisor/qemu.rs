@@ -1,6 +1,7 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
 mod native;
+mod restart;
 mod succession;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use punctual_guest::demand::{self, Demand};
 use punctual_guest::qemu::describe::Program;
@@ -22,6 +24,8 @@ use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendere
 use punctual_units::Bytes;
 use punctual_wire::{Engine, MigrationId, Offer, Refusal};
 use serde::{Deserialize, Serialize};
+
+use restart::Reserved;
 
 use super::{
     Arrival, Choice, Departure, Disk, Examination, Handle, Hypervisor, Identity, Links,
@@ -137,6 +141,9 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn identity(&self, handle: &Handle) -> Identity {
+        if let Some(reserved) = Reserved::of(handle) {
+            return reserved.identity();
+        }
         found(handle).map_or(Identity { pid: 0, memory: Bytes::ZERO }, |found| Identity {
             pid: found.pid,
             memory: found.memory,
@@ -144,14 +151,11 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn state(&self, handle: &Handle) -> MachineState {
-        let Some(found) = found(handle).filter(Found::lives) else { return MachineState::Gone };
-        let answer = qemu::qmp::Qmp::connect(&found.monitor)
-            .and_then(|qmp| qmp.execute("query-status", serde_json::json!({})));
-        match answer {
-            Ok(status) if status["running"] == true => MachineState::Running,
-            Ok(_) => MachineState::Paused,
-            Err(_) => MachineState::Silent,
+        if let Some(reserved) = Reserved::of(handle) {
+            return reserved.state();
         }
+        let Some(found) = found(handle).filter(Found::lives) else { return MachineState::Gone };
+        state_behind(&found.monitor)
     }
 
     fn examine(&self, handle: &Handle) -> Result<Examination, Problem> {
@@ -193,6 +197,16 @@ impl Hypervisor for QemuHypervisor {
         })
     }
 
+    fn shut_down(
+        &self,
+        name: &str,
+        handle: &Handle,
+        patience: Duration,
+        insist: bool,
+    ) -> Result<Departure, Vec<Refusal>> {
+        Self::plan_shut_down(name, handle, patience, insist)
+    }
+
     fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {
         let (description, plan) = self.plan_arrival(offer).map_err(|what| {
             let problem = Problem::refused(what, "run the same version of punctual on both hosts");
@@ -224,6 +238,9 @@ impl Hypervisor for QemuHypervisor {
     fn receive(&self, offer: &Offer) -> Result<Arrival, MachineError> {
         if offer.engine == Engine::Native {
             return self.receive_by_itself(offer);
+        }
+        if offer.engine == Engine::Restart {
+            return self.reserve(offer);
         }
         let (destination, handle) = self.start(offer)?;
         Ok(Arrival { machine: Box::new(destination), handle })
@@ -275,6 +292,10 @@ impl Hypervisor for QemuHypervisor {
         Ok(Box::new(machine.into_source(Arc::new(ram))).surrender())
     }
 
+    fn arrived(&self, handle: &Handle) -> Result<Handle, Problem> {
+        Reserved::of(handle).map_or_else(|| Ok(handle.clone()), |reserved| reserved.arrived())
+    }
+
     fn succeed(
         &self,
         name: &str,
@@ -285,6 +306,9 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
+        if let Some(reserved) = Reserved::of(handle) {
+            return reserved.start();
+        }
         let found = found(handle).ok_or_else(unreadable)?;
         Source::recover(&found.monitor).map(drop).map_err(|error| Problem::failed(error, ""))
     }
@@ -365,6 +389,17 @@ fn handle(description: &Description) -> Handle {
         ram: description.memory.iter().filter_map(|backend| backend.path.clone()).collect(),
     };
     found.into()
+}
+
+/// How a machine is whose process is there.
+fn state_behind(monitor: &Path) -> MachineState {
+    let answer = qemu::qmp::Qmp::connect(monitor)
+        .and_then(|qmp| qmp.execute("query-status", serde_json::json!({})));
+    match answer {
+        Ok(status) if status["running"] == true => MachineState::Running,
+        Ok(_) => MachineState::Paused,
+        Err(_) => MachineState::Silent,
+    }
 }
 
 fn found(handle: &Handle) -> Option<Found> {

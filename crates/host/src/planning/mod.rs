@@ -48,6 +48,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) offer: Offer,
     /// Where that is.
     pub(crate) address: &'a str,
+    /// Whether it is about to move, and not only asked what a move would take.
+    pub(crate) moves: bool,
 }
 
 /// What is known of a move before it begins.
@@ -116,6 +118,13 @@ impl Host {
         let facts = self.experience().facts(subject.address, &survey);
         let mut plan = plan_with(&trace, &facts, ask, &Threads);
         plan.process = Some(self.mark(subject.record));
+        // The one that this is for may be one of them.
+        let others = self.queue.moving().saturating_sub(usize::from(subject.moves));
+        if others > 0 {
+            plan.basis.assumed.push(format!(
+                "{others} other machines were leaving this host while the link was measured, and go on"
+            ));
+        }
         tracing::info!(machine = name, choice = ?plan.choice, "its move is planned");
         let heat = heat_of(&trace);
         let writes = Writes::expected(|time| heat.expect_written_all(time).mean);

@@ -57,7 +57,8 @@ impl Host {
         let offered = self.rehearsal(&*machine, name, description, ask);
         let foreseen = offered.map_err(Unforeseen::Failed).and_then(|offer| {
             let machine = &mut *machine;
-            let subject = Subject { machine, record, processors, direct_io, offer, address };
+            let subject =
+                Subject { machine, record, processors, direct_io, offer, address, moves: false };
             self.foresee(subject, ask, *look, &session.cancel, &mut |event| teller.tell(event))
         });
         match foreseen {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use punctual_guest::demand::Demand;
 use punctual_guest::fake::{Call, Fake, Status};
@@ -113,6 +114,16 @@ impl Hypervisor for Arc<Fakes> {
             processors: std::num::NonZeroU32::MIN,
             direct_io: false,
         })
+    }
+
+    fn shut_down(
+        &self,
+        name: &str,
+        handle: &Handle,
+        _: Duration,
+        _: bool,
+    ) -> Result<Departure, Vec<Refusal>> {
+        self.depart(name, handle)
     }
 
     fn consider(&self, offer: &Offer) -> Result<Vec<String>, Vec<Refusal>> {

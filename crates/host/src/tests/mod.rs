@@ -5,6 +5,7 @@ mod fakes;
 mod moves;
 mod planning;
 mod processes;
+mod queue;
 mod recovery;
 mod suspended;
 mod tracing;
@@ -45,6 +46,7 @@ fn config(name: &str, directory: &Path) -> HostConfig {
         runtime_dir: of("run"),
         ram_dir: of("ram"),
         peers: vec![],
+        caps: crate::Caps::default(),
     }
 }
 

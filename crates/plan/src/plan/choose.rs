@@ -17,6 +17,8 @@ const AS_LONG: f64 = 0.03;
 /// `continuous` chooses anew all the time, and pays for that with more scans and a longer way of each
 /// portion than simulated: it has to be better than that by this share.
 const CLEARLY: f64 = 0.1;
+/// Interruptions that differ by less than this factor are not worth a greater risk.
+const NEARLY: f64 = 2.0;
 /// Interruptions that can be had are sought on a ladder with steps of this ratio, ...
 const STEP: f64 = 1.5;
 /// ... up to so many steps, some 660 times what was asked, and to this share of the time in all.
@@ -132,7 +134,7 @@ fn refusal(
         .filter(|forecast| forecast.way.policy().is_none() && forecast.excluded.is_none())
         .filter_map(|forecast| Some(Reachable { way: forecast.way, at_most: forecast.at_most? }))
         .filter(|reach| reach.at_most.total <= ask.within);
-    let best = live.into_iter().chain(others).min_by_key(|reach| reach.at_most.downtime);
+    let best = best(&live.into_iter().chain(others).collect::<Vec<_>>());
     let mut why = format!(
         "no way keeps {} of interruption within {} at {}",
         Time(ask.downtime),
@@ -158,6 +160,13 @@ fn refusal(
         }
     }
     Choice::None { best, why }
+}
+
+/// The one with the shortest interruption, or one that risks less and takes nearly as short.
+fn best(reachable: &[Reachable]) -> Option<Reachable> {
+    let shortest = reachable.iter().map(|reach| reach.at_most.downtime).min()?;
+    let nearly = |reach: &&Reachable| reach.at_most.downtime <= shortest.mul_f64(NEARLY);
+    reachable.iter().filter(nearly).min_by_key(|reach| risk(reach.way.mode())).copied()
 }
 
 /// The shortest interruption that would be kept if it were asked for, on a ladder from what was.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use exposure::Exposure;
 pub use file::PlanError;
 pub use make::{plan, plan_with};
+pub use other_ways::restart_forecast;
 pub use way::Way;
 
 use crate::Ask;

@@ -3,10 +3,12 @@
 use punctual_engine::report::Predicted;
 
 use super::{AtMost, Forecast, Way};
-use crate::Facts;
+use std::time::Duration;
+
 use crate::predict::{Draw, Prospect, Sample, Samples};
 use crate::replay::Replay;
 use crate::simulate::Costs;
+use crate::{Ask, Facts};
 use punctual_engine::report::{Interval, Intervals, Quantiles};
 use punctual_units::{Bytes, Pages, Probability};
 
@@ -45,12 +47,18 @@ pub(super) fn stop_and_copy(prospect: &Prospect<'_>, samples: usize) -> Forecast
 
 /// Shut the machine down and boot it there.
 pub(super) fn restart(prospect: &Prospect<'_>) -> Forecast {
-    let Prospect { facts, ask, .. } = prospect;
-    let downtime = facts.restart.unwrap_or(Facts::RESTART);
+    restart_forecast(prospect.facts.restart, prospect.ask)
+}
+
+/// What a restart is expected to take; `known` is how long the guest takes to shut down and boot,
+/// where that is known. Nothing needs to be traced for it.
+#[must_use]
+pub fn restart_forecast(known: Option<Duration>, ask: &Ask) -> Forecast {
+    let downtime = known.unwrap_or(Facts::RESTART);
     let always = Quantiles { p50: downtime, p99: downtime };
     let interval = Interval { low: downtime, high: downtime };
     let mut remarks = vec!["what the machine holds in memory is lost".to_owned()];
-    if facts.restart.is_none() {
+    if known.is_none() {
         remarks.push(format!(
             "how long it takes to shut down and boot is not known; {} s is assumed",
             downtime.as_secs()
