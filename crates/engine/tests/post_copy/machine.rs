@@ -61,6 +61,8 @@ struct Inside {
     /// So many fills find no memory.
     no_memory: u32,
     finished: bool,
+    /// How many pages one of the host's has, if more than one.
+    host_page: Option<u64>,
 }
 
 impl Machine {
@@ -71,6 +73,13 @@ impl Machine {
             ..Inside::default()
         };
         Arc::new(Self { inside: Mutex::new(inside), changed: Condvar::new() })
+    }
+
+    /// The same, of a host whose pages are so large.
+    pub(crate) fn on_large_pages(missing: &PageSet, host_page: u64) -> Arc<Self> {
+        let machine = Self::lacking(missing);
+        machine.inside.lock().unwrap().host_page = Some(host_page);
+        machine
     }
 
     /// What the guest reads in a page, once it is there; `None`: the machine is gone.
@@ -88,7 +97,9 @@ impl Machine {
             if !inside.waited_for.contains(&page) {
                 inside.waited_for.push(page);
                 inside.faults += 1;
-                inside.untold.push_back((PageRange::new(page, page + 1), Instant::now()));
+                let size = inside.host_page.unwrap_or(1);
+                let first = page / size * size;
+                inside.untold.push_back((PageRange::new(first, first + size), Instant::now()));
                 self.changed.notify_all();
             }
             inside = self.changed.wait(inside).unwrap();
@@ -149,6 +160,12 @@ impl Machine {
         let mut inside = self.inside.lock().unwrap();
         if inside.gone {
             return Err(gone());
+        }
+        if let Some(size) = inside.host_page
+            && !(pages.start.0.is_multiple_of(size) && pages.end.0.is_multiple_of(size))
+        {
+            let host_page = Pages::new(size).bytes();
+            return Err(error(DemandError::PartOfHostPage { pages, host_page }));
         }
         let mut filled = 0;
         for page in pages.iter().map(|page| page.0) {

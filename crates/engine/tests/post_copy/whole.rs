@@ -211,6 +211,32 @@ fn an_answer_to_a_faults_line_is_that_it_is_closed() {
 }
 
 #[test]
+fn where_the_host_has_large_pages_they_are_put_together() {
+    const HOST_PAGE: u64 = 64;
+    let layout = layout(64 * HOST_PAGE);
+    let ram = filled(&layout, 11);
+    let machine = Machine::on_large_pages(&PageSet::full(layout.pages()), HOST_PAGE);
+    let road = Road::new();
+    let lines = road.lines();
+    let rate = Some(BytesPerSecond::megabits(200));
+    let serving = Serving::open(Arc::clone(&ram), MOVE, road.dial(), rate, true).unwrap();
+    let depending = Depending::begin(machine.clone(), layout.clone(), lines, true);
+    // Hot pages of every large page go first: more of those are begun than are kept.
+    let mut heat = Heat::new(layout.pages());
+    for step in 1..40 {
+        let hot = (0..64).map(|at| PageRange::new(at * HOST_PAGE + 5, at * HOST_PAGE + 7));
+        heat.record(Duration::from_millis(step * 50), hot);
+    }
+    serving.begin(Some(heat));
+    assert_eq!(machine.touch(3000).unwrap(), content(&ram, 3000));
+    road.cut(|line| line == PageLine::Faults);
+    depending.wait(LONG).unwrap().unwrap();
+    assert_eq!(machine.differs_from(&ram), Vec::<u64>::new());
+    depending.tell_whole();
+    assert_eq!(serving.wait(LONG).unwrap().unwrap().digest_equal, Some(true));
+}
+
+#[test]
 fn lines_of_which_nobody_sends_more_are_used_to_the_end() {
     let layout = layout(200);
     let ram = filled(&layout, 7);

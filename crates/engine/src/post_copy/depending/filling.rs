@@ -10,6 +10,7 @@ use punctual_wire::PageLine;
 use punctual_wire::pages::PageSink;
 use thiserror::Error;
 
+use super::parts::{Parts, host_page_of};
 use super::shared::{Shared, Verified, lock};
 
 /// Between two attempts to fill a page for which there is no memory.
@@ -32,14 +33,30 @@ pub(super) enum NotFilled {
 
 /// Puts pages in place that come over a line.
 pub(super) struct Filler<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) line: PageLine,
+    shared: &'a Shared,
+    line: PageLine,
+    /// The size of the host's pages in each region, where it is found to be larger than a page.
+    host_pages: Vec<Option<Bytes>>,
+    parts: Parts,
 }
 
 #[derive(Clone, Copy)]
 enum Content<'a> {
     Zero,
     Bytes(&'a [u8]),
+}
+
+impl<'a> Content<'a> {
+    /// That of a part of `pages`, whose content this is.
+    fn of(self, part: PageRange, pages: PageRange) -> Self {
+        let Self::Bytes(bytes) = self else { return Self::Zero };
+        let from = PageRange { start: pages.start, end: part.start }.len().bytes().get() as usize;
+        Self::Bytes(&bytes[from..][..part.len().bytes().get() as usize])
+    }
+
+    fn bytes(self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
 }
 
 impl PageSink for Filler<'_> {
@@ -51,31 +68,81 @@ impl PageSink for Filler<'_> {
             return Err(NotFilled::Part { page, offset, length: bytes.len() });
         }
         let pages = PageRange { start: page, end: page.plus(length.pages()) };
-        self.fill(pages, Content::Bytes(bytes))
+        self.take(pages, Content::Bytes(bytes))
     }
 
     fn zero(&mut self, pages: PageRange) -> Result<(), NotFilled> {
-        self.fill(pages, Content::Zero)
+        self.take(pages, Content::Zero)
     }
 }
 
-impl Filler<'_> {
+impl<'a> Filler<'a> {
+    pub(super) fn new(shared: &'a Shared, line: PageLine) -> Self {
+        let host_pages = vec![None; shared.layout.regions().len()];
+        Self { shared, line, host_pages, parts: Parts::default() }
+    }
+
+    /// Takes pages of one region.
+    fn take(&mut self, pages: PageRange, content: Content<'_>) -> Result<(), NotFilled> {
+        let region = self.shared.layout.locate(pages.start).map_or(0, |(region, _)| region.0);
+        if let Some(size) = self.host_pages[region] {
+            return self.put_together(pages, content, size);
+        }
+        match self.fill(pages, content)? {
+            None => Ok(()),
+            Some(size) => {
+                self.host_pages[region] = Some(size);
+                self.put_together(pages, content, size)
+            }
+        }
+    }
+
+    /// Fills the host's pages that are complete with these.
+    fn put_together(
+        &mut self,
+        pages: PageRange,
+        content: Content<'_>,
+        size: Bytes,
+    ) -> Result<(), NotFilled> {
+        let mut rest = pages;
+        while !rest.is_empty() {
+            let host_page = host_page_of(&self.shared.layout, rest.start, size);
+            let (part, behind) = rest.split_at(Pages::new(host_page.end.0 - rest.start.0));
+            rest = behind;
+            let of_part = content.of(part, pages);
+            if part == host_page {
+                self.fill(part, of_part)?;
+            } else if let Some(whole) = self.parts.add(host_page, part, of_part.bytes()) {
+                self.fill(whole.pages, Content::Bytes(&whole.content))?;
+            }
+            if let Some(pages) = self.parts.give_up() {
+                self.shared.ask_for(pages);
+            }
+        }
+        Ok(())
+    }
+
     /// Fills pages, and waits for memory where there is none: what the machine lacks must not be
-    /// given up, and who waits for it waits anyway.
-    fn fill(&self, pages: PageRange, content: Content<'_>) -> Result<(), NotFilled> {
+    /// given up, and who waits for it waits anyway. The result is the size of the host's pages if
+    /// only whole ones can be filled, which these are not.
+    fn fill(&self, pages: PageRange, content: Content<'_>) -> Result<Option<Bytes>, NotFilled> {
         let shared = self.shared;
         let mut told = false;
         loop {
             if shared.has_ended() {
                 // What is still on its way is not needed.
-                return if shared.is_over() { Err(NotFilled::Over) } else { Ok(()) };
+                return if shared.is_over() { Err(NotFilled::Over) } else { Ok(None) };
             }
-            match self.put(pages, content) {
+            let error = match self.put(pages, content) {
                 Ok(filled) => {
                     self.filled(pages, filled);
-                    return Ok(());
+                    return Ok(None);
                 }
-                Err(error) if is_no_memory(&error) => {
+                Err(error) => error,
+            };
+            match cause(&error) {
+                Some(DemandError::PartOfHostPage { host_page, .. }) => return Ok(Some(*host_page)),
+                Some(DemandError::NoMemory { .. }) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(%error, "a machine waits for memory");
                     }
@@ -85,7 +152,7 @@ impl Filler<'_> {
                         return Err(NotFilled::Over);
                     }
                 }
-                Err(error) => shared.failed(error),
+                _ => shared.failed(error),
             }
         }
     }
@@ -119,21 +186,17 @@ impl Filler<'_> {
 impl Verified {
     /// Counts what came first of each page.
     fn add(&mut self, pages: PageRange, content: Content<'_>) {
-        let Content::Bytes(bytes) = content else {
-            // Pages of zeros add nothing to a digest.
-            return self.left.remove_range(pages);
-        };
+        // Pages of zeros add nothing to a digest.
         for run in self.left.ranges_in(pages) {
-            let from =
-                PageRange { start: pages.start, end: run.start }.len().bytes().get() as usize;
-            let length = run.len().bytes().get() as usize;
-            self.digest = self.digest.with(run.start, &bytes[from..from + length]);
+            if let Content::Bytes(bytes) = content.of(run, pages) {
+                self.digest = self.digest.with(run.start, bytes);
+            }
         }
         self.left.remove_range(pages);
     }
 }
 
-fn is_no_memory(error: &MachineError) -> bool {
+fn cause(error: &MachineError) -> Option<&DemandError> {
     let cause: &(dyn std::error::Error + 'static) = &*error.cause;
-    matches!(cause.downcast_ref(), Some(DemandError::NoMemory { .. }))
+    cause.downcast_ref()
 }

@@ -98,7 +98,7 @@ fn want(shared: &Shared, sender: Sender) -> Result<(), LinkError> {
     }
     shared.open_mouth(PageLine::Faults, sender);
     // Faults that are told from now on are asked for by who hears of them; at worst twice.
-    for pages in PageRuns::pieces(&shared.demand.waited_for()) {
+    for pages in PageRuns::pieces(&shared.to_ask_for()) {
         shared.say(PageLine::Faults, &DestinationMessage::Want(pages));
     }
     Ok(())
@@ -124,7 +124,7 @@ fn fill(
 ) -> Result<std::convert::Infallible, Broken> {
     receiver.set_silence(SILENCE)?;
     let mut decoder = Decoder::new(shared.layout.clone());
-    let mut filler = Filler { shared, line };
+    let mut filler = Filler::new(shared, line);
     loop {
         match receiver.receive::<SourceMessage>(&shared.layout)? {
             Incoming::Packed(payload) => decoder.decode(payload, &mut filler)?,

@@ -3,6 +3,7 @@
 mod answer;
 mod filling;
 mod lines;
+mod parts;
 mod shared;
 mod waiting;
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use punctual_guest::demand::Demand;
 use punctual_guest::{MachineError, RamDigest};
 use punctual_link::{Closer, Sender};
-use punctual_units::{MemoryLayout, PageSet, Pages};
-use punctual_wire::{DestinationMessage, Faults, PageLine};
+use punctual_units::{MemoryLayout, PageRange, PageSet, Pages};
+use punctual_wire::{DestinationMessage, Faults, PageLine, PageRuns};
 
 use super::Dependence;
 use super::waiting::Waiting;
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) unsure: AtomicBool,
     pub(super) waiting: Mutex<Waiting>,
     pub(super) verified: Option<Mutex<Verified>>,
+    /// Pages that nobody waits for but that will not come by themselves over the push line.
+    asked_for: Mutex<Vec<PageRange>>,
     /// Where things can be said, each with a lock of its own: saying may take its time.
     mouths: [Mutex<Option<Sender>>; 2],
     inner: Mutex<Inner>,
@@ -69,6 +71,7 @@ impl Shared {
             unsure: AtomicBool::new(missing.is_empty()),
             waiting: Mutex::new(Waiting::new()),
             verified,
+            asked_for: Mutex::default(),
             mouths: [Mutex::new(None), Mutex::new(None)],
             inner: Mutex::new(inner),
             changed: Condvar::new(),
@@ -114,6 +117,24 @@ impl Shared {
             Some(verified) if !verified.pushed => verified.first.clone(),
             _ => self.demand.missing(),
         }
+    }
+
+    /// Asks for pages of which parts have come and been given up, if they are still missing.
+    pub(super) fn ask_for(&self, pages: PageRange) {
+        if self.demand.missing().ranges_in(pages).next().is_some() {
+            self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).push(pages);
+            self.say(PageLine::Faults, &DestinationMessage::Want(PageRuns::one(pages)));
+        }
+    }
+
+    /// What to ask for on a new faults line.
+    pub(super) fn to_ask_for(&self) -> PageSet {
+        let missing = self.demand.missing();
+        let mut pages = self.demand.waited_for();
+        let mut asked_for = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        asked_for.retain(|run| missing.ranges_in(*run).next().is_some());
+        asked_for.iter().for_each(|run| pages.insert_range(*run));
+        pages
     }
 
     pub(super) fn wait(&self, timeout: Duration) -> Option<Result<Faults, Arc<MachineError>>> {

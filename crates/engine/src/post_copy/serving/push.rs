@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use punctual_link::{Receiver, Sender};
-use punctual_units::{Bytes, PageRange, PageSet};
+use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
 use punctual_wire::pages::Encoder;
 use punctual_wire::{DestinationMessage, PageLine};
 
@@ -95,10 +95,19 @@ impl<H: Fn() -> bool> Pusher<'_, H> {
             }
             match work {
                 Work::Pages(runs) => self.push(&runs)?,
-                Work::Sort(heat, pages) => self.shared.expect(warmth::classes(&heat, &pages)),
+                Work::Sort(heat, pages) if self.pages_are_small() => {
+                    self.shared.expect(warmth::classes(&heat, &pages));
+                }
+                // Large pages of the host go in order, so that one after the other becomes whole.
+                Work::Sort(..) => {}
                 Work::Stop => return Ok(()),
             }
         }
+    }
+
+    fn pages_are_small(&self) -> bool {
+        let ram = &self.shared.task.ram;
+        (0..ram.layout().regions().len()).all(|at| ram.host_page(RegionIndex(at)) == PAGE_SIZE)
     }
 
     fn push(&mut self, runs: &[PageRange]) -> Result<(), Broken> {
