@@ -189,6 +189,8 @@ fn request(to: &str) -> MigrateRequest {
     MigrateRequest {
         verify: true,
         look: Some(Duration::ZERO),
+        // The hosts learn from what goes wrong here how long interruptions take, and would refuse.
+        force: true,
         ..MigrateRequest::new(MACHINE, to, DOWNTIME, WITHIN)
     }
 }
