@@ -148,10 +148,9 @@ fn sections_do_not_pass_for_each_other() {
 #[test]
 fn what_was_not_finished_is_no_snapshot() {
     let mut file = Cursor::new(Vec::new());
-    let mut writer = Writer::begin(&mut file, &about(), DESCRIPTION).unwrap();
-    writer.pages(b"some pages").unwrap();
-    writer.device_state(b"state").unwrap();
-    drop(writer);
+    let mut unfinished = Writer::begin(&mut file, &about(), DESCRIPTION).unwrap();
+    unfinished.pages(b"some pages").unwrap();
+    unfinished.device_state(b"state").unwrap();
     let error = read(file.get_ref()).unwrap_err();
     assert!(matches!(error, SnapshotError::Unfinished), "{error}");
     assert!(identify(&mut file).is_err());

@@ -132,8 +132,10 @@ pub struct Saved {
     /// The digest of its memory when it stood: 32 hexadecimal digits.
     pub ram_digest: String,
     /// How long it stood, if it runs on; else from its stop until its file was durable.
+    #[serde(rename = "stood_ms", with = "milliseconds")]
     pub stood: Duration,
     /// How long all of it took.
+    #[serde(rename = "took_ms", with = "milliseconds")]
     pub took: Duration,
     /// What is to be known about it, in whole sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -150,8 +152,25 @@ pub struct Restored {
     /// The digest of its memory, which is that of the machine in the file.
     pub ram_digest: String,
     /// How long it took.
+    #[serde(rename = "took_ms", with = "milliseconds")]
     pub took: Duration,
     /// What is to be known about it, in whole sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// Times as results show them.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64() * 1e3)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let milliseconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(milliseconds / 1e3).map_err(de::Error::custom)
+    }
 }

@@ -68,8 +68,9 @@ impl Host {
         let notes = disks::compare(&name, &snapshot.ending().disks, request.force)?;
         let purpose = snapshot.about().purpose;
         let description = self.hypervisor.renamed(snapshot.description(), &name)?;
+        let linked = self.hypervisor.ties(&description)?.links > 0;
         let links = match purpose {
-            Purpose::Copied if !request.link_up => Links::Down,
+            Purpose::Copied if !request.link_up && linked => Links::Down,
             _ => Links::AsTheyWere,
         };
         let offer = offer(snapshot.about(), &name, snapshot.ending().populated, description);

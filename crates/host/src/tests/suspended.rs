@@ -121,8 +121,12 @@ fn a_suspended_machine_is_gone_and_resumes_on_another_host_once() {
 fn a_copy_leaves_the_machine_running_and_can_be_resumed_beside_it() {
     let (directory, a, _b) = two_hosts();
     let (snapshots, file) = place(&directory);
+    let disk = directory.path().join("web.iso");
+    fs::write(&disk, "only read").unwrap();
+    a.1.tie(Disk { path: disk, writable: false });
     let guest = busy(&a);
     let saved = saved(suspend(&a.0, &file, true));
+    assert!(saved.notes.is_empty(), "{saved:?}");
     assert_eq!((guest.status(), guest.is_traced()), (Status::Running, false));
     assert!(saved.keeps_running);
     guest.guest_writes(PageIndex(3), Bytes::ZERO, b"later");
