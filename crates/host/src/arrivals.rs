@@ -144,7 +144,7 @@ fn hear(host: &Arc<Host>, arrival: Arrival) -> Result<(), LinkError> {
         }
         SourceMessage::Tunnel { migration } => native::serve(host, link, migration)?,
         SourceMessage::Serve(serve) => {
-            if let Err(link) = host.lines.deliver(serve, link) {
+            if let Some(link) = host.lines.deliver(serve, link) {
                 host.not_expected(serve, link);
             }
         }

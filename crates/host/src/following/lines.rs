@@ -31,10 +31,10 @@ impl Lines {
     }
 
     /// Hands a connection to whoever expects it; gives it back where nobody does.
-    pub(crate) fn deliver(&self, serve: Serve, link: Connection) -> Result<(), Connection> {
+    pub(crate) fn deliver(&self, serve: Serve, link: Connection) -> Option<Connection> {
         let expected = self.lock();
-        let Some(sender) = expected.get(&serve.migration.0) else { return Err(link) };
-        sender.send((serve.line, link)).map_err(|unsent| unsent.0.1)
+        let Some(sender) = expected.get(&serve.migration.0) else { return Some(link) };
+        sender.send((serve.line, link)).err().map(|unsent| unsent.0.1)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u128, Sender<(PageLine, Connection)>>> {
