@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::by_hand::ByHand;
 use crate::skip::find;
-use crate::stage::{GIGABIT, Stage};
+use crate::stage::{GIGABIT, Stage, guest_of};
 use crate::told::{DONE, FAILED};
 use crate::watched::Watched;
 
@@ -129,6 +129,27 @@ fn a_machine_in_private_memory_there_and_back() {
     drop(private.guest);
     private.stage.scene().lab().remove_tap("a", TAP).unwrap();
     private.stage.strike();
+}
+
+/// One that Punctual could move itself, whose memory goes into a file there, too.
+#[test]
+fn any_machine_is_moved_by_qemu_where_that_is_asked_for() {
+    let Some(qemu) = find(QemuChoice::Ten) else { return };
+    let Some(stage) = Stage::set("native-any", GIGABIT) else { return };
+    let mut guest = stage.start(&guest_of(&qemu, busy(500)));
+    let details = stage.run("a", &["show", "web", "--json"]).expect(DONE).json();
+    assert_eq!(details["engine"], "external");
+    let words = ["migrate", "web", "--to", "b", "--downtime", "500ms", "--engine", "native"];
+    let report = stage.run("a", &[&words[..], &["--json"]].concat()).expect(DONE).json();
+    assert_eq!((&report["outcome"], &report["engine"]), (&json!("completed"), &json!("native")));
+    guest.expect_well();
+    stage.expect_bare("a");
+    let back = stage.migrate("web", "b", "a", &["--downtime", "500ms"]);
+    assert_eq!(back["engine"], "external");
+    guest.expect_well();
+    stage.expect_bare("b");
+    drop(guest);
+    stage.strike();
 }
 
 #[test]
