@@ -63,8 +63,8 @@ enum DestinationError {
 }
 
 /// Where it is written down which pages of a machine are missing. It goes with its directory.
-fn record(plan: &Plan) -> Record {
-    Record::at(plan.directory.join("missing"))
+fn record(directory: &Path) -> Record {
+    Record::at(directory.join("missing"))
 }
 
 /// Why the paging on demand of a machine could not be taken over.
@@ -73,8 +73,11 @@ pub enum TakeOverError {
     /// The machine is no more.
     #[error("its process has ended")]
     Gone,
-    /// What was made for the machine could not be read, or its RAM not be opened.
-    #[error("what the machine has on this host cannot be opened: {0}")]
+    /// It is not known any more what was made for the machine.
+    #[error("plan.json in its directory is gone or not readable, so that its RAM is not known")]
+    NoPlan,
+    /// Its RAM could not be opened.
+    #[error("its RAM cannot be opened: {0}")]
     File(#[from] io::Error),
     /// It was made for no machine that makes sense.
     #[error(transparent)]
@@ -205,12 +208,11 @@ impl Destination {
         monitor: &Path,
         process: Option<&Process>,
     ) -> Result<Option<Arc<dyn Demand>>, TakeOverError> {
-        // Nothing was made here for a machine that something else started.
-        let Some(plan) = Belongings::recorded(monitor) else { return Ok(None) };
-        let record = record(&plan);
+        let record = record(monitor.parent().unwrap_or(monitor));
         if !record.exists() {
             return Ok(None);
         }
+        let plan = Belongings::recorded(monitor).ok_or(TakeOverError::NoPlan)?;
         let process = process.ok_or(TakeOverError::Gone)?;
         let open = |file: &RamFile| File::options().read(true).write(true).open(&file.path);
         let files = plan.ram.iter().map(open).collect::<Result<_, _>>()?;
@@ -242,7 +244,14 @@ impl DestinationMachine for Destination {
 
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
         let Self { plan, process, ram, holes, .. } = self;
-        let paged = Paged::begin(&plan.machine, process.raw(), ram, missing, holes, record(plan))?;
+        let paged = Paged::begin(
+            &plan.machine,
+            process.raw(),
+            ram,
+            missing,
+            holes,
+            record(&plan.directory),
+        )?;
         Ok(Arc::new(paged))
     }
 
