@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! ip netns add slow && ip -n slow link set lo up
-//! ip netns exec slow tc qdisc add dev lo root netem rate 1gbit delay 100us limit 1000
+//! ip netns exec slow tc qdisc add dev lo root handle 1: htb default 1
+//! ip netns exec slow tc class add dev lo parent 1: classid 1:1 htb rate 1gbit
 //! ip netns exec slow fault_latency 512 2 1Gbit
 //! ```
 
