@@ -1,6 +1,7 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
 mod native;
+mod remains;
 mod restart;
 mod succession;
 
@@ -20,11 +21,12 @@ use punctual_guest::qemu::movable::{
 use punctual_guest::qemu::{
     self, Description, Destination, Machine, Places, Plan, Process, Source, Spec, Unplugged,
 };
-use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
-use punctual_units::Bytes;
+use punctual_guest::{DestinationMachine, MachineError, Surrendered};
+use punctual_units::{Bytes, MemoryLayout};
 use punctual_wire::{Engine, MigrationId, Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
+use remains::Remains;
 use restart::Reserved;
 
 use super::{
@@ -55,6 +57,9 @@ struct Found {
     memory: Bytes,
     /// To be removed where QEMU can no longer tell.
     ram: Vec<PathBuf>,
+    /// How the pages are spread over these files; `None` where some of them are in none.
+    #[serde(default)]
+    layout: Option<MemoryLayout>,
 }
 
 impl QemuHypervisor {
@@ -281,15 +286,12 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
-        let machine = attached(handle)?;
-        if machine.description().state == "running" {
+        if self.state(handle) == MachineState::Running {
             let what = format!("machine `{name}` was moved away and runs here all the same");
             return Err(Problem::failed(what, "stop it (QMP: stop) before anything else"));
         }
-        let ram = machine.open_ram().map_err(|error| {
-            Problem::failed(format!("what is left of machine `{name}`: {error}"), "")
-        })?;
-        Ok(Box::new(machine.into_source(Arc::new(ram))).surrender())
+        let found = found(handle).ok_or_else(unreadable)?;
+        Ok(Box::new(Remains::open(self, name, handle, &found)?))
     }
 
     fn arrived(&self, handle: &Handle) -> Result<Handle, Problem> {
@@ -355,6 +357,7 @@ impl Found {
             started: started(pid).unwrap_or(0),
             memory: plan.ram.iter().map(|file| file.size).sum(),
             ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
+            layout: plan.layout().ok(),
         }
     }
 
@@ -387,6 +390,7 @@ fn handle(description: &Description) -> Handle {
         started: started(pid).unwrap_or(0),
         memory: description.memory.iter().map(|backend| backend.size).sum(),
         ram: description.memory.iter().filter_map(|backend| backend.path.clone()).collect(),
+        layout: description.layout().ok(),
     };
     found.into()
 }
@@ -499,6 +503,7 @@ mod tests {
             started,
             memory: Bytes::ZERO,
             ram: vec![],
+            layout: None,
         };
         assert!(found(started(this).unwrap()).lives());
         assert!(!found(0).lives());

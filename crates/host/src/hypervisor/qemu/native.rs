@@ -106,6 +106,8 @@ impl QemuHypervisor {
             started: started(pid).unwrap_or(0),
             memory: description.memory_size(),
             ram: plan.ram.iter().map(|file| file.path.clone()).collect(),
+            // QEMU itself moves it: nobody else ever serves its pages.
+            layout: None,
         };
         self.streams.put(offer.migration, stream);
         Ok(Arrival { handle: found.into(), machine: Box::new(machine) })
