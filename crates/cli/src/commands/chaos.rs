@@ -95,11 +95,7 @@ fn simulated_end(verdict: &simulation::Verdict) -> String {
 }
 
 /// Carries cases out in a lab, until one does not end well. Returns its seed.
-fn real(
-    global: &Global,
-    said: &Chaos,
-    seeds: std::ops::Range<u64>,
-) -> Result<Vec<u64>, Failure> {
+fn real(global: &Global, said: &Chaos, seeds: std::ops::Range<u64>) -> Result<Vec<u64>, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::failed(error, ""))?;
     let qemu = chosen(&said.guest)?;
     let failure = |error: punctual_lab::chaos::ChaosError| {
