@@ -130,7 +130,9 @@ pub(crate) fn report(report: &Report) -> Table {
     });
     table.add_row(["promise", "", "", promise]);
     match report.engine {
-        Engine::External | Engine::Restart => table.add_row(["policy", "", "", report.policy.name()]),
+        Engine::External | Engine::Restart => {
+            table.add_row(["policy", "", "", report.policy.name()])
+        }
         Engine::Native => table.add_row(["engine", "", "", "native"]),
     };
     table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use punctual_lab::census;
 use crate::skip::can_play;
 use crate::stage::{PROGRAM, turn};
 use crate::told::{DONE, Told};
+use punctual_lab::census;
 
 #[test]
 fn a_slice_of_the_benchmark() {

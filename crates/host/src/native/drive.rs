@@ -192,7 +192,7 @@ impl<'a> Driver<'a> {
             let (at, event) = self.next_event(Phase::Committed);
             match committed.step(at, event) {
                 Ok(next) => committed = next,
-                Err(moved) => break moved,
+                Err(moved) => break *moved,
             }
         };
         if trouble.is_none() {

@@ -90,7 +90,11 @@ impl Hypervisor for Arc<Processes> {
     }
 
     fn succeed(&self, _: &str, _: &Handle, _: Option<&Path>) -> Result<Succession, Vec<Refusal>> {
-        unimplemented!("a process does not share its memory")
+        Err(vec![Refusal {
+            code: "not-replaceable".to_owned(),
+            reason: "a process does not share its memory".to_owned(),
+            remedy: "move it to another host".to_owned(),
+        }])
     }
 
     fn depends(&self, _: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {

@@ -34,11 +34,15 @@ impl Committed {
     ///
     /// # Errors
     /// Not an error: the attempt has ended.
-    pub(in crate::native) fn step(mut self, at: Duration, event: Event) -> Result<Self, Moved> {
+    pub(in crate::native) fn step(
+        mut self,
+        at: Duration,
+        event: Event,
+    ) -> Result<Self, Box<Moved>> {
         let trouble = match event {
             Event::Heard(DestinationMessage::Running { .. }) => {
                 self.marks.running = Some(at);
-                return Err(Moved { marks: self.marks, trouble: None });
+                return Err(Box::new(Moved { marks: self.marks, trouble: None }));
             }
             Event::Heard(DestinationMessage::Failed { reason }) | Event::LinkLost(reason) => reason,
             _ => match self.link_lost.take() {
@@ -47,6 +51,6 @@ impl Committed {
                 None => return Ok(self),
             },
         };
-        Err(Moved { marks: self.marks, trouble: Some(trouble) })
+        Err(Box::new(Moved { marks: self.marks, trouble: Some(trouble) }))
     }
 }
