@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (address, least) = (listener.address().to_owned(), Arc::clone(&round_trip));
     let dial: Dial = Arc::new(move || {
         let link = Connection::from(Link::connect(&address, &Timeouts::default())?);
-        least.store(link.sender.round_trip()?.0.as_micros() as u64, Ordering::Relaxed);
+        least.store(link.sender.way()?.least_round_trip.as_micros() as u64, Ordering::Relaxed);
         Ok(link)
     });
     let serving = Serving::open(Arc::clone(here.ram()), MigrationId(1), dial, rate, true)?;

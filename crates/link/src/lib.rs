@@ -19,4 +19,5 @@ pub use connect::{Arrival, Closer, Link, Listener, Timeouts};
 pub use error::{LinkError, LinkFault};
 pub use receiver::{Incoming, PendingPages, Receiver};
 pub use sender::{Sender, Sent};
+pub use socket::Way;
 pub use tunnel::Tunnel;

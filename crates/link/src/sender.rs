@@ -3,7 +3,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use punctual_units::{Bytes, BytesPerSecond, Pages};
 use punctual_wire::pages::RawPages;
@@ -11,7 +10,7 @@ use punctual_wire::{HEADER_LENGTH, Header, Kind, Message, Version, Versions, enc
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::socket::Socket;
+use crate::socket::{Socket, Way};
 use crate::{LinkError, LinkFault};
 
 /// The half of a link that sends.
@@ -164,13 +163,12 @@ impl Sender {
         self.socket.pace(rate)
     }
 
-    /// The time to the other host's kernel and back, queues on the way included, as TCP has it from
-    /// what it sent: the least seen on this connection, and the smoothed one now.
+    /// What is known of the way to the other host.
     ///
     /// # Errors
     /// The link is broken.
-    pub fn round_trip(&self) -> Result<(Duration, Duration), LinkError> {
-        self.socket.round_trip()
+    pub fn way(&self) -> Result<Way, LinkError> {
+        self.socket.way()
     }
 
     /// What was given to the socket and has not been acknowledged by the other host's kernel.

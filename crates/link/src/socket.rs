@@ -19,6 +19,18 @@ use crate::{LinkError, LinkFault, Timeouts};
 /// counted, so that long links are filled all the same.
 const NOT_SENT: libc::c_int = 256 << 10;
 
+/// The way to the other host's kernel and back, as TCP has it from what it sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The least time that it took on this connection.
+    pub least_round_trip: Duration,
+    /// The time that it takes now, smoothed, queues included.
+    pub round_trip: Duration,
+    /// The most bytes that travel in one piece. The other host may acknowledge every second piece
+    /// only, and a single one some 40 ms late.
+    pub segment: Bytes,
+}
+
 /// One end of a connection, shared by everything that uses it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -102,9 +114,8 @@ impl Socket {
             .map_err(|cause| self.io("limit the rate", cause))
     }
 
-    /// The kernel's estimates of the time to the other host and back: the least seen, and the
-    /// usual one now.
-    pub(crate) fn round_trip(&self) -> Result<(Duration, Duration), LinkError> {
+    /// What the kernel has found out about the way to the other host.
+    pub(crate) fn way(&self) -> Result<Way, LinkError> {
         // SAFETY: all-zero is a value of this structure of numbers.
         let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
         let mut length = size_of_val(&info) as libc::socklen_t;
@@ -119,10 +130,14 @@ impl Socket {
             )
         };
         if result < 0 {
-            return Err(self.io("ask for the round trip", io::Error::last_os_error()));
+            return Err(self.io("ask about the way", io::Error::last_os_error()));
         }
         let micros = |number: u32| Duration::from_micros(u64::from(number));
-        Ok((micros(info.tcpi_min_rtt.min(info.tcpi_rtt)), micros(info.tcpi_rtt)))
+        Ok(Way {
+            least_round_trip: micros(info.tcpi_min_rtt.min(info.tcpi_rtt)),
+            round_trip: micros(info.tcpi_rtt),
+            segment: Bytes::new(u64::from(info.tcpi_snd_mss)),
+        })
     }
 
     /// What was given to the socket and has not been acknowledged by the other host.

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use punctual_link::Way;
 use punctual_units::{Bytes, BytesPerSecond, PAGE_SIZE, Pages};
 
 /// What is under way beyond what the way itself holds takes so long to leave, ...
@@ -27,8 +28,10 @@ const LONGEST_QUEUE: Duration = Duration::from_millis(20);
 const AT_ONCE: Duration = Duration::from_micros(500);
 /// At most so much is given at once, however fast the link.
 const MOST_AT_ONCE: Pages = Pages::new(256);
-/// At least so much may be under way.
+/// At least so much may be under way, ...
 const LEAST_UNDER_WAY: Bytes = Bytes::kib(32);
+/// ... and so many pieces of what the way carries at once: 256 KiB over loopback.
+const LEAST_SEGMENTS: u64 = 4;
 /// The first guess of how much may be.
 const FIRST_UNDER_WAY: Bytes = Bytes::kib(64);
 /// A measure of the rate spans so long ...
@@ -60,6 +63,8 @@ pub(super) struct Pace {
     queue: Duration,
     /// The least time there and back.
     round_trip: Duration,
+    /// What travels in one piece.
+    segment: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,7 @@ impl Pace {
             dry: false,
             queue: QUEUE,
             round_trip: Duration::ZERO,
+            segment: Bytes::ZERO,
         }
     }
 
@@ -93,16 +99,16 @@ impl Pace {
     }
 
     /// At `now`, of a clock that begins anywhere, `total` bytes have been acknowledged in all, and
-    /// `under_way` not yet; there and back takes `round_trip` at least. Whether the rate to be kept
-    /// has changed.
+    /// `under_way` not yet, on this `way`. Whether the rate to be kept has changed.
     pub(super) fn acknowledged(
         &mut self,
         now: Duration,
         total: Bytes,
         under_way: Bytes,
-        round_trip: Duration,
+        way: Way,
     ) -> bool {
-        self.round_trip = round_trip;
+        let round_trip = way.least_round_trip;
+        (self.round_trip, self.segment) = (round_trip, way.segment);
         self.dry |= under_way == Bytes::ZERO;
         let (since, before) = *self.since.get_or_insert((now, total));
         let time = now.saturating_sub(since);
@@ -166,7 +172,8 @@ impl Pace {
             (Stage::Paced { .. }, None) => FIRST_UNDER_WAY,
             (Stage::Paced { .. }, Some(rate)) => rate.bytes_in(self.round_trip + self.queue),
         };
-        room.max(LEAST_UNDER_WAY)
+        // With less than some pieces it would be waited for acknowledgements that come late.
+        room.max(LEAST_UNDER_WAY).max(Bytes::new(self.segment.get() * LEAST_SEGMENTS))
     }
 
     /// How many pages to give to the socket at once.
@@ -224,7 +231,12 @@ mod tests {
             while self.now < end {
                 let acknowledged = Bytes::new(self.passed[0] as u64);
                 let under_way = self.given.saturating_sub(acknowledged);
-                pace.acknowledged(self.now, acknowledged, under_way, self.round_trip);
+                let way = Way {
+                    least_round_trip: self.round_trip,
+                    round_trip: self.round_trip,
+                    segment: Bytes::new(1448),
+                };
+                pace.acknowledged(self.now, acknowledged, under_way, way);
                 self.given += pace.under_way().saturating_sub(under_way);
                 self.pass(pace, STEP);
             }

@@ -128,8 +128,8 @@ impl<H: Fn() -> bool> Pusher<'_, H> {
         loop {
             let under_way = self.sender.unacknowledged()?;
             let acknowledged = self.sender.sent().total().saturating_sub(under_way);
-            let (least, _) = self.sender.round_trip()?;
-            if pace.acknowledged(begin.elapsed(), acknowledged, under_way, least) {
+            let way = self.sender.way()?;
+            if pace.acknowledged(begin.elapsed(), acknowledged, under_way, way) {
                 self.sender.pace(pace.to_keep())?;
             }
             let excess = (under_way + half(pace)).saturating_sub(pace.under_way());
