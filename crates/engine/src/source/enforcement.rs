@@ -75,7 +75,8 @@ impl Context {
         let left = copied.and_then(|copied| self.still_takes(at, copied));
         let expected = (promised * EXPECTED).max(promised + EXPECTED_LEAST);
         // One that is nearly over is let end.
-        let far = left.is_some_and(|left| {
+        // As long as the promise is not broken, a link that has just begun to send tells too little.
+        let far = left.filter(|_| stopped > promised + digests).is_some_and(|left| {
             left > promised / 2 && stopped.saturating_add(left) > expected + digests
         });
         let any_case = (promised * ANY_CASE).max(ANY_CASE_LEAST) + digests;

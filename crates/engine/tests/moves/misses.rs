@@ -9,12 +9,12 @@ use punctual_units::{Bytes, BytesPerSecond, Probability};
 
 use crate::support::{Attempt, Writing, admit, layout, running};
 
-/// Moves a machine that writes more than twice what the link carries.
+/// Moves a machine that writes many times what the link carries, however busy this computer is.
 fn moves(on_miss: OnMiss, prepare: impl FnOnce(&Fake)) -> (Report, Fake) {
     let layout = layout(Bytes::mib(16));
     let (here, there) = (running(&layout), Fake::waiting("web", layout.clone()).unwrap());
     prepare(&here);
-    let writing = Writing::begin(&here, 400, Duration::from_micros(200));
+    let writing = Writing::begin(&here, 1600, Duration::from_micros(100));
     let mut attempt = Attempt::new(&layout);
     attempt.rate = Some(BytesPerSecond::megabits(50));
     attempt.offer.downtime = Duration::from_millis(150);

@@ -125,10 +125,16 @@ type Host = (Site, Arc<fakes::Fakes>);
 
 /// Two hosts without machines, and where they keep their state.
 fn two_hosts() -> (TempDir, Host, Host) {
+    two_hosts_with(crate::Caps::default())
+}
+
+/// The same, where so many moves may be under way at once.
+fn two_hosts_with(caps: crate::Caps) -> (TempDir, Host, Host) {
     let directory = tempfile::tempdir().unwrap();
     let host = |name| {
         let fakes = Arc::new(fakes::Fakes::default());
-        (Site::start(config(name, directory.path()), Arc::clone(&fakes)), fakes)
+        let config = HostConfig { caps, ..config(name, directory.path()) };
+        (Site::start(config, Arc::clone(&fakes)), fakes)
     };
     let (a, b) = (host("a"), host("b"));
     (directory, a, b)

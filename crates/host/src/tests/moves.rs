@@ -7,7 +7,8 @@ use punctual_guest::fake::Status;
 use punctual_units::{Bytes, BytesPerSecond, PageIndex};
 
 use super::fakes::{Fakes, layout};
-use super::{request, two_hosts};
+use super::{request, two_hosts, two_hosts_with};
+use crate::Caps;
 use crate::api::{MachineState, MigrateRequest, Migration};
 
 /// Fills the machine's memory with what cannot be packed.
@@ -88,7 +89,8 @@ fn a_host_that_does_not_answer_leaves_the_machine_where_it_is() {
 
 #[test]
 fn a_machine_moves_once_at_a_time_and_runs_on_when_that_is_cancelled() {
-    let (_directory, (a, here), (b, there)) = two_hosts();
+    let caps = Caps { per_link: 2, ..Caps::default() };
+    let (_directory, (a, here), (b, there)) = two_hosts_with(caps);
     a.run("web");
     a.run("mail");
     fill(&here, "web");
