@@ -14,13 +14,13 @@ fn moves(on_miss: OnMiss, prepare: impl FnOnce(&Fake)) -> (Report, Fake) {
     let layout = layout(Bytes::mib(16));
     let (here, there) = (running(&layout), Fake::waiting("web", layout.clone()).unwrap());
     prepare(&here);
-    let writing = Writing::begin(&here, 1600, Duration::from_micros(100));
+    let writing = Writing::begin(&here, 800, Duration::from_micros(100));
     let mut attempt = Attempt::new(&layout);
     attempt.rate = Some(BytesPerSecond::megabits(50));
     attempt.offer.downtime = Duration::from_millis(150);
     attempt.request.strategy = Policy::PreCopy.strategy();
     attempt.request.fixed = FixedCost::NONE;
-    (attempt.request.within, attempt.request.on_miss) = (Duration::from_secs(12), on_miss);
+    (attempt.request.within, attempt.request.on_miss) = (Duration::from_secs(20), on_miss);
     let (emigration, _) = attempt.run(Box::new(here.source()), admit(there.destination()));
     drop(writing);
     (emigration.report().clone(), here)

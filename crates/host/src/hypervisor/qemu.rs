@@ -1,11 +1,11 @@
 //! Machines of unmodified QEMU, as `punctual_guest::qemu` knows them.
 
 mod native;
+mod refusing;
 mod remains;
 mod restart;
 mod succession;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
@@ -13,11 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use punctual_guest::demand::{self, Demand};
+use punctual_guest::demand::Demand;
 use punctual_guest::qemu::describe::Program;
-use punctual_guest::qemu::movable::{
-    self, DestinationFacts, HostFacts, refusals, refusals_at_destination,
-};
+use punctual_guest::qemu::movable::{DestinationFacts, refusals_at_destination};
 use punctual_guest::qemu::{
     self, Description, Destination, Machine, Places, Plan, Process, Source, Spec, Unplugged,
 };
@@ -26,6 +24,7 @@ use punctual_units::{Bytes, MemoryLayout};
 use punctual_wire::{Engine, MigrationId, Offer, Refusal};
 use serde::{Deserialize, Serialize};
 
+use refusing::{for_the_wire, no_post_copy, obstacles, refusal};
 use remains::Remains;
 use restart::Reserved;
 
@@ -449,35 +448,6 @@ fn ram_file(backend: &qemu::describe::Backend) -> RamFile {
     // `st_blocks` counts 512 bytes each, whatever the file system's block is.
     let populated = held.map_or(Bytes::ZERO, |file| Bytes::new(file.blocks() * 512));
     RamFile { name: backend.id.clone(), size: backend.size, populated }
-}
-
-/// What is in the way of a move of this machine, as far as it shows here.
-fn obstacles(description: &Description) -> Vec<Refusal> {
-    refusals(description, &HostFacts::here()).iter().map(for_the_wire).collect()
-}
-
-fn for_the_wire(refusal: &movable::Refusal) -> Refusal {
-    let code = serde_json::to_value(refusal.code).expect("a code is a word");
-    Refusal {
-        code: code.as_str().unwrap_or_default().to_owned(),
-        reason: refusal.text.clone(),
-        remedy: refusal.remedy.clone(),
-    }
-}
-
-/// Why a machine of this plan could not run here while pages of it are elsewhere.
-fn no_post_copy(plan: &Plan) -> Option<Refusal> {
-    let places: BTreeSet<&Path> = plan.ram.iter().filter_map(|file| file.path.parent()).collect();
-    let why = places.into_iter().find_map(|place| demand::available(place).err())?;
-    Some(Refusal {
-        code: "post-copy-unavailable".to_owned(),
-        reason: format!("this host cannot have a machine wait for pages that are elsewhere: {why}"),
-        remedy: format!("{}; or migrate with --no-post-copy", why.remedy()),
-    })
-}
-
-fn refusal(code: &str, problem: &Problem) -> Refusal {
-    Refusal { code: code.to_owned(), reason: problem.what.clone(), remedy: problem.remedy.clone() }
 }
 
 fn remove_file(path: &Path) -> Result<(), String> {
