@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use punctual_units::{BytesPerSecond, Probability, parse};
 
-pub(crate) use bench::{Bench, BenchBusy, BenchLocal, BenchMigrate, OtherBench};
+pub(crate) use bench::{Bench, BenchBusy, BenchLocal, BenchMigrate, BenchModes, OtherBench};
 pub(crate) use bench_predict::BenchPredict;
 pub(crate) use moving::{Limits, Migrate, Plan};
 pub(crate) use snapshots::{CloneMachine, Resume, Suspend};

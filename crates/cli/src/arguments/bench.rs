@@ -35,6 +35,8 @@ pub(crate) enum OtherBench {
     Busy(BenchBusy),
     /// Guests that get another QEMU on their host, beside the fixed part of their moves
     Local(BenchLocal),
+    /// One guest by every mode: what of it is kept, what it takes, and what was predicted
+    Modes(BenchModes),
     /// Many moves, each beside what was predicted of it; takes some 20 minutes
     Predict(BenchPredict),
     /// What tracing alone costs a guest that writes
@@ -106,6 +108,18 @@ pub(crate) struct BenchBusy {
     /// Who moves it [default: Punctual, and QEMU by pre-copy, auto-converge and post-copy]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
     pub(crate) contenders: Vec<Contender>,
+    #[command(flatten)]
+    pub(crate) guest: GuestChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchModes {
+    /// The rate of the hosts' links
+    #[arg(long, default_value = "1Gbit", value_name = "RATE")]
+    pub(crate) rate: BytesPerSecond,
+    /// How often each mode is tried
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) repetitions: usize,
     #[command(flatten)]
     pub(crate) guest: GuestChoice,
 }

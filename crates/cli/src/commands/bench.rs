@@ -12,7 +12,7 @@ use punctual_units::Bytes;
 use serde::Serialize;
 
 use super::demo::{chosen, newest};
-use super::{bench_busy, bench_local, bench_predict};
+use super::{bench_busy, bench_local, bench_modes, bench_predict};
 use crate::arguments::{Bench as Said, BenchMigrate, Global, GuestChoice, OtherBench as Other};
 use crate::failure::Failure;
 use crate::output;
@@ -25,6 +25,7 @@ pub(super) fn run(global: &Global, said: Said) -> Result<ExitCode, Failure> {
         }
         Some(Other::Tracing { repetitions, guest }) => trace(global, repetitions, &guest),
         Some(Other::Busy(said)) => bench_busy::run(global, said),
+        Some(Other::Modes(said)) => bench_modes::run(global, &said),
         Some(Other::Local(said)) => bench_local::run(global, said),
         Some(Other::Predict(said)) => bench_predict::run(global, said),
     }

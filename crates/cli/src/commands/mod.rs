@@ -4,6 +4,7 @@ mod attach;
 mod bench;
 mod bench_busy;
 mod bench_local;
+mod bench_modes;
 mod bench_predict;
 mod cancel;
 pub(crate) mod chaos;

@@ -106,7 +106,7 @@ impl Host {
             bandwidth: ask.bandwidth,
             verify: false,
             dry_run: true,
-            post_copy: ask.mode.map_or(ask.post_copy, Mode::may_depend),
+            post_copy: ask.mode.is_some_and(Mode::may_depend),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod busy;
 mod contender;
 pub mod local;
 pub mod memory;
+pub mod modes;
 mod native;
 pub mod predict;
 mod summary;

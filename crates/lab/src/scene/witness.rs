@@ -58,6 +58,14 @@ impl Witness {
         complaints
     }
 
+    /// The longest time since `from` in which the client heard nothing of the guest.
+    #[must_use]
+    pub fn longest_silence(&self, from: Instant) -> Option<Duration> {
+        let window = from..Instant::now();
+        let reception = self.guest.beacon.arrivals(|arrivals| arrivals.reception(window));
+        reception.map(|seen| seen.largest.length())
+    }
+
     fn of_memory(&mut self) -> Result<Vec<String>, ControlError> {
         let mut complaints = vec![];
         let check = self.control.check()?;
