@@ -58,6 +58,7 @@ fn expect_promised_fields(report: &Value) {
         "from",
         "to",
         "engine",
+        "mode",
         "policy",
         "promised",
         "predicted",
