@@ -8,7 +8,7 @@ use punctual_engine::report::{Ending, Mode};
 use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::MigrateRequest;
 use punctual_images::Qemu;
-use punctual_units::{Bytes, BytesPerSecond};
+use punctual_units::BytesPerSecond;
 use serde::Serialize;
 
 use super::trial::TrialError;
@@ -93,10 +93,7 @@ fn change(scene: &Scene, spec: &ModesSpec, mode: Mode) -> Result<Change, TrialEr
         set: 64 << 20,
         ..Options::default()
     };
-    let guest = GuestSpec {
-        memory: Bytes::mib(256),
-        ..GuestSpec::new("modes", spec.qemu.clone(), options)
-    };
+    let guest = GuestSpec::new("modes", spec.qemu.clone(), options);
     let guest = scene.start_guest("a", &guest)?;
     let mut witness = Witness::new(scene, guest)?;
     std::thread::sleep(SETTLE);
