@@ -26,8 +26,8 @@ pub mod source;
 pub mod times;
 
 pub use driver::{
-    Admission, Cancel, Connection, Emigration, Following, Held, Immigration, Lines, SourceHost,
-    Start, StartError, Unanswered, emigrate, immigrate,
+    Admission, Cancel, Connection, Emigration, Following, Held, Immigration, Lines, PagesInto,
+    SourceHost, Start, StartError, Unanswered, emigrate, immigrate,
 };
 pub use journal::{Entry, Journal, JournalError};
 pub use progress::{Observer, Phase, Progress};

@@ -28,15 +28,8 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
     let client = daemon::client(global)?;
     let dry_run = said.dry_run;
     let migration = client.migrate(&request).await?;
-    let mut display = Display::new(global.json || dry_run);
-    // One that was refused at once is not remembered.
-    let ended = if migration.has_ended() {
-        Ok(migration)
-    } else {
-        follow(&client, &migration, request.confidence, &mut display).await
-    };
-    display.end();
-    let migration = ended?;
+    let quiet = global.json || dry_run;
+    let migration = see_through(&client, migration, request.confidence, quiet).await?;
     let report = migration.report.as_ref().expect("a migration that has ended has a report");
     let command_line = &migration.command_line;
     match (dry_run, global.json) {
@@ -57,6 +50,28 @@ pub(super) async fn run(global: &Global, said: Migrate) -> Result<ExitCode, Fail
         }
         (_, false) => {}
     }
+    exit_of(report)
+}
+
+/// Follows a migration to its end, showing it unless it is to be `quiet`.
+pub(super) async fn see_through(
+    client: &Client,
+    migration: Migration,
+    confidence: Probability,
+    quiet: bool,
+) -> Result<Migration, Failure> {
+    // One that was refused at once is not remembered.
+    if migration.has_ended() {
+        return Ok(migration);
+    }
+    let mut display = Display::new(quiet);
+    let ended = follow(client, &migration, confidence, &mut display).await;
+    display.end();
+    ended
+}
+
+/// How the command ends after a move with this report.
+pub(super) fn exit_of(report: &Report) -> Result<ExitCode, Failure> {
     match Failure::of_report(report) {
         None => Ok(ExitCode::SUCCESS),
         // It is what was asked for, and has been told.
@@ -96,7 +111,7 @@ fn request(said: &Migrate) -> Result<MigrateRequest, Failure> {
 }
 
 /// Shows the migration until it has ended. The first Ctrl-C cancels it, the second leaves it.
-pub(super) async fn follow(
+async fn follow(
     client: &Client,
     migration: &Migration,
     confidence: Probability,

@@ -10,7 +10,6 @@ use punctual_units::Probability;
 use super::migrate::{self, DryRun};
 use crate::arguments::{Global, Upgrade};
 use crate::failure::Failure;
-use crate::progress::Display;
 use crate::{daemon, output};
 
 pub(super) async fn run(global: &Global, said: Upgrade) -> Result<ExitCode, Failure> {
@@ -20,16 +19,9 @@ pub(super) async fn run(global: &Global, said: Upgrade) -> Result<ExitCode, Fail
         UpgradeRequest { machine: name, program, downtime, within: Upgrade::WITHIN, dry_run };
     let client = daemon::client(global)?;
     let migration = client.upgrade(&request).await?;
-    let mut display = Display::new(global.json || dry_run);
-    // One that was refused at once is not remembered.
-    let ended = if migration.has_ended() {
-        Ok(migration)
-    } else {
-        // Nothing is foretold, so with no probability.
-        migrate::follow(&client, &migration, Probability::ZERO, &mut display).await
-    };
-    display.end();
-    let migration = ended?;
+    let quiet = global.json || dry_run;
+    // Nothing is foretold, so with no probability.
+    let migration = migrate::see_through(&client, migration, Probability::ZERO, quiet).await?;
     let report = migration.report.as_ref().expect("a migration that has ended has a report");
     let command_line = &migration.command_line;
     match (dry_run, global.json) {
@@ -45,11 +37,7 @@ pub(super) async fn run(global: &Global, said: Upgrade) -> Result<ExitCode, Fail
         }
         (_, false) => {}
     }
-    match Failure::of_report(report) {
-        None => Ok(ExitCode::SUCCESS),
-        Some(failure) if report.outcome == Ending::Cancelled => Ok(failure.exit.into()),
-        Some(failure) => Err(failure),
-    }
+    migrate::exit_of(report)
 }
 
 /// A bare name is looked up by the daemon, a path starts from here.

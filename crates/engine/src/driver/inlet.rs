@@ -130,7 +130,7 @@ impl Inlet {
             Incoming::Packed(payload) => {
                 let ram = self.shared.ram.get().filter(|_| !self.handed_over);
                 let ram = ram.ok_or_else(out_of_place)?;
-                self.decoder.decode(payload, &mut Sink(ram)).map_err(|error| match error {
+                self.decoder.decode(payload, &mut PagesInto(ram)).map_err(|error| match error {
                     DecodeError::Malformed(malformed) => Stop::Failed(told(&malformed)),
                     DecodeError::Sink(error) => Stop::Failed(told(&error)),
                 })?;
@@ -213,10 +213,11 @@ fn is_of_the_link(cause: &io::Error) -> bool {
     )
 }
 
-/// Puts decoded pages in place.
-struct Sink<'a>(&'a Ram);
+/// Puts decoded pages in place in a machine's memory that nobody uses yet.
+#[derive(Debug)]
+pub struct PagesInto<'a>(pub &'a Ram);
 
-impl PageSink for Sink<'_> {
+impl PageSink for PagesInto<'_> {
     type Error = RamIoError;
 
     fn write(&mut self, page: PageIndex, offset: usize, bytes: &[u8]) -> Result<(), RamIoError> {

@@ -28,6 +28,7 @@ use punctual_link::{Closer, Link, Receiver, Sender};
 
 pub use cancel::Cancel;
 pub use destination::{Admission, Immigration, Lines, Start, StartError, Unanswered, immigrate};
+pub use inlet::PagesInto;
 pub use source::{Emigration, Following, Held, SourceHost, emigrate};
 
 /// A link, taken apart. Whoever accepts connections receives the first message and sees from it

@@ -5,10 +5,11 @@ use std::io::{BufReader, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use punctual_engine::PagesInto;
 use punctual_guest::{DestinationMachine, MachineError, Ram, RamIoError};
 use punctual_snapshot::{Content, Reader, SnapshotError};
-use punctual_units::{Bytes, PageIndex, PageRange};
-use punctual_wire::pages::{DecodeError, Decoder, PageSink};
+use punctual_units::Bytes;
+use punctual_wire::pages::{DecodeError, Decoder};
 use thiserror::Error;
 
 use super::watch::Watch;
@@ -80,7 +81,7 @@ fn fill(
         let before = snapshot.position();
         match snapshot.read_next()? {
             Some(Content::Pages(payload)) => {
-                decoder.decode(payload, &mut Memory(ram)).map_err(|error| match error {
+                decoder.decode(payload, &mut PagesInto(ram)).map_err(|error| match error {
                     DecodeError::Malformed(malformed) => RestoreError::Pages(malformed.to_string()),
                     DecodeError::Sink(error) => RestoreError::Ram(error),
                 })?
@@ -92,25 +93,5 @@ fn fill(
             return Err(RestoreError::Cancelled);
         }
         watch.did(snapshot.position() - before);
-    }
-}
-
-/// Puts decoded pages in place.
-struct Memory<'a>(&'a Ram);
-
-impl PageSink for Memory<'_> {
-    type Error = RamIoError;
-
-    fn write(&mut self, page: PageIndex, offset: usize, bytes: &[u8]) -> Result<(), RamIoError> {
-        let length = Bytes::new(bytes.len() as u64);
-        if offset == 0 && length.is_page_aligned() {
-            self.0.write(page, bytes)
-        } else {
-            self.0.write_at(page, Bytes::new(offset as u64), bytes)
-        }
-    }
-
-    fn zero(&mut self, pages: PageRange) -> Result<(), RamIoError> {
-        self.0.punch(pages)
     }
 }
