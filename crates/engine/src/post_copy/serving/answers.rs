@@ -51,11 +51,12 @@ fn answer(
             }
             other => return Err(Broken::OutOfPlace(name(&other))),
         };
+        // Said before it may be served, so that whoever waits already then comes before the push.
+        shared.answering(&wanted);
         if !shared.wait_begun() {
             return Err(Broken::Over);
         }
         let before = connection.sender.sent().total();
-        shared.answering(&wanted);
         let sent = encoder.encode(
             wanted.iter().copied(),
             |pages, buffer| shared.task.ram.read(pages, buffer).map_err(Broken::from),

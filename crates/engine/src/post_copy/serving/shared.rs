@@ -208,7 +208,7 @@ impl Shared {
         !inner.over
     }
 
-    /// Somebody waits for these pages, and they are being sent.
+    /// Somebody waits for these pages: they are sent before anything else is, once any may be.
     pub(super) fn answering(&self, wanted: &[PageRange]) {
         let mut inner = self.lock();
         let Inner { order, answered, answering, .. } = &mut *inner;
