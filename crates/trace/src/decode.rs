@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use punctual_units::leb128::{self, Unread};
 use punctual_units::{MemoryLayout, PageRange, PageSet, Pages, Probability, Region};
 use thiserror::Error;
 
@@ -218,19 +219,10 @@ impl<'a> Stream<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Fault> {
-        let mut number = 0_u64;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Fault::wrong("a number that does not end"))
+        leb128::read(|| self.byte()).map_err(|unread| match unread {
+            Unread::Byte(fault) => fault,
+            Unread::TooLong => Fault::wrong("a number that does not end"),
+        })
     }
 
     fn byte(&mut self) -> Result<u8, Fault> {

@@ -1,5 +1,5 @@
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-use punctual_units::PageRange;
+use punctual_units::{PageRange, leb128};
 
 use crate::format::{BLOCK, BlockHead, DIRECT_IO, HEADER, Header};
 use crate::{About, Scan, Trace};
@@ -99,13 +99,8 @@ impl Stream {
         }
     }
 
-    /// Seven bits a byte, the lowest first; the highest bit says that more follow.
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.byte(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.byte(number as u8);
+    fn varint(&mut self, number: u64) {
+        leb128::write(number, |byte| self.byte(byte));
     }
 
     fn byte(&mut self, byte: u8) {

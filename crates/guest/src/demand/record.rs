@@ -2,8 +2,8 @@
 //! paging over has to know it, since the RAM alone does not tell a missing page from a zero one.
 //!
 //! ```text
-//! magic (8 bytes) │ pages of the machine │ (pages up to a run, pages in it)* │ XXH3-64 of all before
-//!                 │                  numbers in LEB128                       │ (8 bytes, LE)
+//! magic (8 bytes) │ pages of the machine (LEB128) │ the runs of missing ones │ XXH3-64 of all before
+//!                 │                               │ (see `RunWriter`)        │ (8 bytes, LE)
 //! ```
 //!
 //! The file survives the death of this program, and need not survive that of its host, with which
@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use punctual_units::{PageRange, PageSet, Pages};
+use punctual_units::{PageSet, Pages, RunReader, RunWriter, leb128};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -111,13 +111,9 @@ impl Record {
 
 fn encode(missing: &PageSet) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    put(&mut bytes, missing.capacity().get());
-    let mut at = 0;
-    for run in missing.ranges() {
-        put(&mut bytes, run.start.0 - at);
-        put(&mut bytes, run.len().get());
-        at = run.end.0;
-    }
+    leb128::write(missing.capacity().get(), |byte| bytes.push(byte));
+    let mut writer = RunWriter::default();
+    missing.ranges().for_each(|run| writer.write(run, &mut bytes));
     bytes.extend(xxh3_64(&bytes).to_le_bytes());
     bytes
 }
@@ -128,46 +124,20 @@ fn decode(bytes: &[u8], pages: Pages) -> Option<PageSet> {
         return None;
     }
     let mut rest = body.strip_prefix(&MAGIC)?;
-    if take(&mut rest)? != pages.get() {
+    if leb128::read(|| rest.split_off_first().copied().ok_or(())) != Ok(pages.get()) {
         return None;
     }
     let mut missing = PageSet::empty(pages);
-    let mut at = 0_u64;
-    while !rest.is_empty() {
-        let start = at.checked_add(take(&mut rest)?)?;
-        at = start.checked_add(take(&mut rest)?)?;
-        if at > pages.get() {
-            return None;
-        }
-        missing.insert_range(PageRange::new(start, at));
+    for run in RunReader::new(rest, pages) {
+        missing.insert_range(run.ok()?);
     }
     Some(missing)
-}
-
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use punctual_units::PageRange;
 
     use super::*;
 
