@@ -105,13 +105,11 @@ pub trait SourceMachine: Send {
     /// more where so little cannot be dealt out; returns the share as it is. 1 undoes it, and so
     /// does everything that ends the attempt: [`SourceMachine::resume`],
     /// [`SourceMachine::surrender`], dropping the machine. [`SourceMachine::stop`] lifts it, too,
-    /// once the guest has been told to stop: a slow one would take long to hear of it. A machine that knows no such thing answers 1.
+    /// once the guest has been told to stop: a slow one would take long to hear of it.
     ///
     /// # Errors
     /// It cannot be slowed down here; it runs as before.
-    fn throttle(&mut self, _share: Probability) -> Result<Probability, MachineError> {
-        Ok(Probability::ONE)
-    }
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError>;
 
     /// Makes ready what does not need the guest stopped, so that [`SourceMachine::stop`] is short.
     ///
@@ -169,14 +167,9 @@ pub trait DestinationMachine: Send {
     /// [`DestinationMachine::page_on_demand`], which has the less to do. Nobody writes them by
     /// [`Ram`] any more. May be called often; takes some 2 to 5 µs for each run of pages.
     ///
-    /// A machine may leave all of it for later, as this does where it is not implemented.
-    ///
     /// # Errors
     /// They cannot be taken away.
-    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
-        let _ = pages;
-        Ok(())
-    }
+    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError>;
 
     /// Lets the machine do without `missing` for now: who touches one of these pages waits until it
     /// is filled. What the memory has of them, which is out of date, is taken away. All others must

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use punctual_units::PageSet;
+use punctual_units::{PageSet, Probability};
 
 use crate::demand::Demand;
 use crate::{
@@ -51,6 +51,14 @@ fn nothing_like(ram: &Ram) -> Result<Arc<Ram>, RamError> {
     Ram::in_memory(ram.layout().clone()).map(Arc::new)
 }
 
+fn nothing_is_elsewhere(action: &'static str) -> MachineError {
+    MachineError {
+        machine: "in the same memory".to_owned(),
+        action,
+        cause: "it shares its RAM files with its source, so that nothing is elsewhere".into(),
+    }
+}
+
 impl SourceMachine for Sharing<Box<dyn SourceMachine>> {
     fn ram(&self) -> &Arc<Ram> {
         &self.nothing
@@ -75,6 +83,10 @@ impl SourceMachine for Sharing<Box<dyn SourceMachine>> {
     /// Data on their way into the memory arrive in the files of both.
     fn settle(&mut self) -> Result<Settled, MachineError> {
         Ok(Settled::NoDirectIo)
+    }
+
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        self.machine.throttle(share)
     }
 
     fn prepare_stop(&mut self) -> Result<(), MachineError> {
@@ -103,17 +115,18 @@ impl DestinationMachine for Sharing<Box<dyn DestinationMachine>> {
         &self.nothing
     }
 
-    fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {
-        self.machine.device_state()
+    /// Refused: what was taken away would be gone for the source, too.
+    fn forget(&mut self, _: &PageSet) -> Result<(), MachineError> {
+        Err(nothing_is_elsewhere("take pages away"))
     }
 
-    /// Refused: what was taken away would be gone for the source, too.
+    /// Refused as [`DestinationMachine::forget`] is.
     fn page_on_demand(&mut self, _: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
-        Err(MachineError {
-            machine: "in the same memory".to_owned(),
-            action: "page on demand",
-            cause: "it shares its RAM files with its source, so that nothing is elsewhere".into(),
-        })
+        Err(nothing_is_elsewhere("page on demand"))
+    }
+
+    fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {
+        self.machine.device_state()
     }
 
     fn wait_loaded(&mut self, timeout: Duration) -> Result<(), MachineError> {

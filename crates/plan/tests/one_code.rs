@@ -22,7 +22,7 @@ use punctual_model::{Policy, Rounds};
 use punctual_plan::simulate::{Costs, Link, Subject, Terms, Writes, simulate};
 use punctual_trace::Content;
 use punctual_units::{
-    Bytes, BytesPerSecond, MemoryLayout, PageIndex, PageRange, PageSet, Pages, Region,
+    Bytes, BytesPerSecond, MemoryLayout, PageIndex, PageRange, PageSet, Pages, Probability, Region,
 };
 use punctual_wire::{MigrationId, Offer, Outcome, SourceMessage};
 
@@ -69,6 +69,10 @@ impl SourceMachine for Scripted {
 
     fn settle(&mut self) -> Result<Settled, MachineError> {
         self.machine.settle()
+    }
+
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        self.machine.throttle(share)
     }
 
     fn prepare_stop(&mut self) -> Result<(), MachineError> {

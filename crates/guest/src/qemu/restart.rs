@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_units::{MemoryLayout, PAGE_SIZE, PageSet, Region};
+use punctual_units::{MemoryLayout, PAGE_SIZE, PageSet, Probability, Region};
 use serde_json::json;
 use thiserror::Error;
 
@@ -165,6 +165,10 @@ impl SourceMachine for ShutDown {
         Ok(Settled::NoDirectIo)
     }
 
+    fn throttle(&mut self, share: Probability) -> Result<Probability, MachineError> {
+        self.source.throttle(share)
+    }
+
     fn prepare_stop(&mut self) -> Result<(), MachineError> {
         let hold = json!({ "shutdown": "pause" });
         self.qmp().execute("set-action", hold).map_err(self.failed("prepare the shutdown"))?;
@@ -257,6 +261,10 @@ impl Afresh {
 impl DestinationMachine for Afresh {
     fn ram(&self) -> &Arc<Ram> {
         &self.nothing
+    }
+
+    fn forget(&mut self, _: &PageSet) -> Result<(), MachineError> {
+        Err(self.failed("take pages away")(NoPages))
     }
 
     fn page_on_demand(&mut self, _: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {

@@ -35,6 +35,10 @@ impl DestinationMachine for Unplugged {
         self.0.ram()
     }
 
+    fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
+        self.0.forget(pages)
+    }
+
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
         self.0.page_on_demand(missing)
     }

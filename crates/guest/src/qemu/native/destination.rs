@@ -42,6 +42,14 @@ impl Destination {
     pub fn machine(&self) -> &qemu::Destination {
         &self.0
     }
+
+    fn out_of_reach(&self, action: &'static str) -> MachineError {
+        MachineError {
+            machine: self.0.plan().machine.clone(),
+            action,
+            cause: "QEMU migrates it, and nobody else can reach its memory".into(),
+        }
+    }
 }
 
 impl DestinationMachine for Destination {
@@ -49,12 +57,12 @@ impl DestinationMachine for Destination {
         self.0.ram()
     }
 
+    fn forget(&mut self, _: &PageSet) -> Result<(), MachineError> {
+        Err(self.out_of_reach("take pages away"))
+    }
+
     fn page_on_demand(&mut self, _: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
-        Err(MachineError {
-            machine: self.0.plan().machine.clone(),
-            action: "page it on demand",
-            cause: "QEMU migrates it, and nobody else can reach its memory".into(),
-        })
+        Err(self.out_of_reach("page it on demand"))
     }
 
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {
