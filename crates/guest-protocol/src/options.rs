@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::Workload;
 
@@ -31,6 +33,9 @@ pub struct Options {
     pub set: u64,
     /// Units of work a second (`rate=2000`).
     pub rate: u64,
+    /// How much missed work is made up for (`catch-up=50`), in whole milliseconds of it, from 1 on.
+    /// A guest that stood still for longer loses the rest, as if its clients had turned away.
+    pub catch_up: Duration,
     /// From which all content comes (`seed=1`).
     pub seed: u64,
     /// How the reader reads (`read=both`).
@@ -89,6 +94,7 @@ impl Default for Options {
             fill: 0,
             set: 64 << 20,
             rate: 2000,
+            catch_up: Duration::from_millis(50),
             seed: 1,
             read: ReadMode::Both,
             read_size: 1 << 20,
@@ -122,6 +128,7 @@ impl Options {
             "fill" => self.fill = read_size("fill", value)?,
             "set" => self.set = read_size("set", value)?,
             "rate" => self.rate = read("rate", value, "a number")?,
+            "catch-up" => self.catch_up = read_milliseconds("catch-up", value)?,
             "seed" => self.seed = read("seed", value, "a number")?,
             "read" => self.read = read("read", value, "both, direct or buffered")?,
             "read-size" => self.read_size = read_size("read-size", value)?,
@@ -134,7 +141,8 @@ impl Options {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ip, beacon, workload, fill, set, rate, seed, read, read_size, stream } = self;
+        let Self { ip, beacon, workload, fill, set, rate, .. } = self;
+        let Self { catch_up, seed, read, read_size, stream, .. } = self;
         if let Some(Network { address, prefix }) = ip {
             write!(f, "punctual.ip={address}/{prefix} ")?;
         }
@@ -142,7 +150,8 @@ impl fmt::Display for Options {
             write!(f, "punctual.beacon={beacon} ")?;
         }
         write!(f, "punctual.workload={workload} punctual.fill={fill} punctual.set={set} ")?;
-        write!(f, "punctual.rate={rate} punctual.seed={seed} punctual.read={} ", read.name())?;
+        write!(f, "punctual.rate={rate} punctual.catch-up={} ", catch_up.as_millis())?;
+        write!(f, "punctual.seed={seed} punctual.read={} ", read.name())?;
         write!(f, "punctual.read-size={read_size} punctual.stream={stream}")
     }
 }
@@ -187,6 +196,13 @@ fn read<T: FromStr>(
     value.parse().map_err(|_| BadOption::Value { name, value: value.to_owned(), expected })
 }
 
+/// A time of at least a millisecond.
+fn read_milliseconds(name: &'static str, value: &str) -> Result<Duration, BadOption> {
+    let expected = "a number of milliseconds from 1 on";
+    let milliseconds: NonZeroU32 = read(name, value, expected)?;
+    Ok(Duration::from_millis(milliseconds.get().into()))
+}
+
 /// A number of bytes, with K, M or G for 2¹⁰, 2²⁰ and 2³⁰.
 fn read_size(name: &'static str, value: &str) -> Result<u64, BadOption> {
     let (digits, shift) = match value.as_bytes().last() {
@@ -210,12 +226,14 @@ mod tests {
     #[test]
     fn a_command_line_is_read() {
         let line = "console=ttyS0 punctual.ip=10.9.0.2/24 punctual.beacon=10.9.0.1:6000 \
-                    punctual.workload=hot-cold punctual.fill=200M punctual.rate=20000 quiet\n";
+                    punctual.workload=hot-cold punctual.fill=200M punctual.rate=20000 \
+                    punctual.catch-up=5 quiet\n";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.ip, Some(Network { address: Ipv4Addr::new(10, 9, 0, 2), prefix: 24 }));
         assert_eq!(options.beacon, Some("10.9.0.1:6000".parse().unwrap()));
         assert_eq!((options.workload, options.fill), (Workload::HotCold, 200 << 20));
         assert_eq!((options.rate, options.set), (20_000, Options::default().set));
+        assert_eq!(options.catch_up, Duration::from_millis(5));
         assert_eq!(Options::parse(&options.to_string()), Ok(options));
     }
 
@@ -226,6 +244,7 @@ mod tests {
         assert!(mistake("punctual.fill=much").contains("200M"));
         assert!(mistake("punctual.fill=99999999999G").contains("punctual.fill"));
         assert!(mistake("punctual.ip=10.0.0.1/33").contains("ADDRESS/PREFIX"));
+        assert!(mistake("punctual.catch-up=0").contains("from 1 on"));
         assert!(mistake("punctual.workload").contains("the name of a workload"));
     }
 }

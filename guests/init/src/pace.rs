@@ -5,15 +5,14 @@ use std::time::Duration;
 /// Time between two bursts.
 const TICK: Duration = Duration::from_millis(1);
 
-/// How much missed work is made up for. A guest that stood still for longer loses that work, so
-/// that it does not come back with a burst that no real workload would make.
-const MOST_CATCH_UP: Duration = Duration::from_millis(50);
-
 /// Holds a rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// Units a second.
     rate: u64,
+    /// How much missed work is made up for. A guest that stood still for longer loses the rest, so
+    /// that it does not come back with a burst that no real workload would make.
+    catch_up: Duration,
     /// Up to when work was handed out.
     settled: Duration,
     /// Billionths of a unit that are due beyond what was handed out.
@@ -21,8 +20,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(rate: u64, now: Duration) -> Self {
-        Self { rate, settled: now, remainder: 0 }
+    /// Makes up for `catch_up` of missed work, and for no less than a tick's.
+    pub(crate) fn new(rate: u64, catch_up: Duration, now: Duration) -> Self {
+        Self { rate, catch_up: catch_up.max(TICK), settled: now, remainder: 0 }
+    }
+
+    /// Goes on at another rate; what is due is forgotten.
+    pub(crate) fn change(&mut self, rate: u64, now: Duration) {
+        *self = Self::new(rate, self.catch_up, now);
     }
 
     pub(crate) fn rate(&self) -> u64 {
@@ -31,7 +36,7 @@ impl Pace {
 
     /// Units that have become due since the last call.
     pub(crate) fn take_due(&mut self, now: Duration) -> u64 {
-        let elapsed = now.saturating_sub(self.settled).min(MOST_CATCH_UP);
+        let elapsed = now.saturating_sub(self.settled).min(self.catch_up);
         self.settled = self.settled.max(now);
         let billionths = elapsed.as_nanos() * u128::from(self.rate) + self.remainder;
         self.remainder = billionths % 1_000_000_000;
@@ -76,6 +81,8 @@ impl Meter {
 mod tests {
     use super::*;
 
+    const CATCH_UP: Duration = Duration::from_millis(50);
+
     fn micros(micros: u64) -> Duration {
         Duration::from_micros(micros)
     }
@@ -83,7 +90,7 @@ mod tests {
     #[test]
     fn the_rate_is_held_exactly_over_uneven_steps() {
         for rate in [1, 7, 2000, 20_000] {
-            let mut pace = Pace::new(rate, Duration::ZERO);
+            let mut pace = Pace::new(rate, CATCH_UP, Duration::ZERO);
             let steps = [0, 130, 1000, 1001, 1999, 8000].into_iter().cycle();
             let mut now = 0;
             let mut done = 0;
@@ -97,9 +104,20 @@ mod tests {
 
     #[test]
     fn a_long_stop_gives_a_bounded_burst() {
-        let mut pace = Pace::new(20_000, Duration::ZERO);
+        let mut pace = Pace::new(20_000, CATCH_UP, Duration::ZERO);
         assert_eq!(pace.take_due(Duration::from_secs(60)), 1000);
         assert_eq!(pace.take_due(Duration::from_secs(60) + micros(1000)), 20);
+    }
+
+    #[test]
+    fn a_guest_that_makes_up_for_less_loses_more() {
+        let step = Duration::from_millis(5);
+        let mut pace = Pace::new(20_000, step, Duration::ZERO);
+        assert_eq!(pace.take_due(step), 100, "late, but no later than is made up for");
+        assert_eq!(pace.take_due(step + Duration::from_millis(60)), 100);
+        pace.change(1000, Duration::from_secs(1));
+        assert_eq!(pace.take_due(Duration::from_secs(2)), 5, "also at another rate");
+        assert_eq!(Pace::new(1000, Duration::ZERO, Duration::ZERO).take_due(step), 1);
     }
 
     #[test]

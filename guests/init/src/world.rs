@@ -66,7 +66,7 @@ impl World {
             workload: options.workload,
             work,
             used,
-            pace: Pace::new(options.rate, now),
+            pace: Pace::new(options.rate, options.catch_up, now),
             meter: Meter::new(now),
         })
     }
@@ -95,7 +95,7 @@ impl World {
             Request::Status => Reply::Status(self.status()),
             Request::Check => Reply::Check(self.check()),
             Request::Rate { rate } => {
-                self.pace = Pace::new(rate, clock::now());
+                self.pace.change(rate, clock::now());
                 Reply::Done
             }
             Request::Workload { name, rate, set } => self.change(name, rate, set),
@@ -119,7 +119,7 @@ impl World {
             Err(error) => Reply::Error { message: error.to_string() },
             Ok(work) => {
                 (self.workload, self.work, self.used) = (workload, work, used);
-                self.pace = Pace::new(rate.unwrap_or(self.pace.rate()), clock::now());
+                self.pace.change(rate.unwrap_or(self.pace.rate()), clock::now());
                 self.progress.set_workload(workload);
                 Reply::Done
             }

@@ -104,6 +104,7 @@ const SMALL: Options = Options {
     fill: 16 << 20,
     set: 8 << 20,
     rate: 2000,
+    catch_up: Duration::from_millis(50),
     seed: 11,
     read: punctual_guest_protocol::options::ReadMode::Both,
     read_size: 1 << 18,
