@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use punctual_engine::report::{Ending, Engine, Phases, Predicted, Promise, Quantiles, Report};
+use punctual_engine::report::{
+    Ending, Engine, Phases, PostCopy, Predicted, Promise, Quantiles, Report,
+};
 use punctual_host::api::{MachineDetails, MachineSummary};
 use punctual_lab::bench::throughput::{Throughput, ThroughputRow};
 use punctual_lab::bench::tracing::{Tracing, TracingRow, Writer};
@@ -129,6 +131,7 @@ pub(crate) fn report(report: &Report) -> Table {
         Promise::Refused => "refused",
     });
     table.add_row(["promise", "", "", promise]);
+    table.add_row(["mode", "", "", report.mode.name()]);
     match report.engine {
         Engine::External | Engine::Restart => {
             table.add_row(["policy", "", "", report.policy.name()])
@@ -137,6 +140,7 @@ pub(crate) fn report(report: &Report) -> Table {
     };
     table.add_row(["pages sent", "", "", &measured.pages_sent.get().to_string()]);
     table.add_row(["rounds", "", "", &measured.rounds.to_string()]);
+    measured.post_copy.iter().for_each(|tail| followed(&mut table, tail));
     if let Some(missed) = &measured.missed {
         let did = format!("{} after {}", missed.did, seconds(missed.at));
         table.add_row(["on the miss", "", "", &did]);
@@ -164,6 +168,21 @@ pub(crate) fn report(report: &Report) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// What depending on two hosts came to.
+fn followed(table: &mut Table, tail: &PostCopy) {
+    let PostCopy { missing, dependence, faults, fault_median, fault_p99, recoveries } = tail;
+    table.add_row(["on two hosts", "", "", &seconds(*dependence)]);
+    table.add_row(["  pages that followed", "", "", &missing.get().to_string()]);
+    table.add_row(["  waits for a page", "", "", &faults.to_string()]);
+    if *faults > 0 {
+        table.add_row(["    median", "", "", &milliseconds(*fault_median)]);
+        table.add_row(["    99 of 100", "", "", &milliseconds(*fault_p99)]);
+    }
+    if *recoveries > 0 {
+        table.add_row(["  link lost and back", "", "", &recoveries.to_string()]);
+    }
 }
 
 /// Where the interruption went.

@@ -139,6 +139,9 @@ pub(crate) fn describe(progress: &Progress) -> String {
             }
         }
     }
+    if let Some(share) = progress.throttled {
+        parts.push(format!("guest slowed down to {:.0} %", share.get() * 100.0));
+    }
     if parts.is_empty() {
         parts.push(format!("since {}", seconds(progress.elapsed)));
     }
@@ -157,7 +160,7 @@ fn eta(progress: &Progress) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use punctual_units::{Bytes, BytesPerSecond};
+    use punctual_units::{Bytes, BytesPerSecond, Probability};
 
     use super::*;
 
@@ -177,6 +180,7 @@ mod tests {
             ends_in: Some(Duration::from_secs(2)),
             downtime_predicted: Some(Duration::from_millis(40)),
             downtime_asked: Duration::from_millis(50),
+            throttled: None,
         }
     }
 
@@ -186,6 +190,16 @@ mod tests {
             describe(&progress()),
             "round 2, 1 MiB left, 8.4 Mbit/s, ETA 2.00 s, downtime 40.0 ms at the end, now 80.0 ms \
              (asked 50.0 ms)"
+        );
+    }
+
+    #[test]
+    fn a_guest_that_is_slowed_down_is_said_to_be() {
+        let slowed = Progress { throttled: Some(Probability::saturating(0.35)), ..progress() };
+        assert!(
+            describe(&slowed).ends_with(", guest slowed down to 35 %"),
+            "{}",
+            describe(&slowed)
         );
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use punctual_units::{Bytes, BytesPerSecond, Pages};
+use punctual_units::{Bytes, BytesPerSecond, Pages, Probability};
 use serde::{Deserialize, Serialize};
 
 use crate::times::{in_milliseconds, in_milliseconds_if_any, in_seconds, in_seconds_if_any};
@@ -100,6 +100,10 @@ pub struct Progress {
     /// The interruption that was asked for.
     #[serde(rename = "downtime_asked_ms", with = "in_milliseconds")]
     pub downtime_asked: Duration,
+    /// The share of its time that each of the guest's processors is left with, while the guest is
+    /// slowed down so that the promise can be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<Probability>,
 }
 
 /// Whoever wants to see a move go on. It is called some twenty times a second, and at each change

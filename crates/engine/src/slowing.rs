@@ -21,6 +21,11 @@ impl Slowing {
         self.now = (share < Probability::ONE).then_some((at, share));
     }
 
+    /// The share of its time that the guest has now; `None`: all of it.
+    pub(crate) fn share(&self) -> Option<Probability> {
+        self.now.map(|(_, share)| share)
+    }
+
     /// What it came to until `at`; `None` if the guest was never slowed down.
     pub(crate) fn until(&self, at: Duration) -> Option<Throttled> {
         let Some((since, share)) = self.now else { return self.sum };
@@ -43,10 +48,12 @@ mod tests {
     fn what_was_lost_is_the_share_taken_away_of_each_stretch() {
         let seconds = Duration::from_secs;
         let mut slowing = Slowing::default();
-        assert_eq!(slowing.until(seconds(9)), None);
+        assert_eq!((slowing.until(seconds(9)), slowing.share()), (None, None));
         slowing.set(seconds(10), Probability::saturating(0.5));
+        assert_eq!(slowing.share(), Some(Probability::saturating(0.5)));
         slowing.set(seconds(12), Probability::saturating(0.25));
         slowing.set(seconds(16), Probability::ONE);
+        assert_eq!(slowing.share(), None);
         let sum = slowing.until(seconds(100)).unwrap();
         assert_eq!(sum.share, Probability::saturating(0.25));
         assert_eq!((sum.time, sum.lost), (seconds(6), seconds(4)));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use punctual_engine::report::{Ending, Phases, Promise, Quantiles, Report};
+use punctual_engine::report::{Ending, Measured, Phases, Promise, Quantiles, Report};
 use punctual_units::PAGE_SIZE;
 
 use crate::chart::{BLUE, Chart, ChartError, GREEN, Mark, ORANGE, Series, Style};
@@ -135,10 +135,56 @@ fn summary(report: &Report, client: Option<&ClientView>) -> Markup {
             @if let Some(planned) = measured.planned {
                 tr { th { "looking beforehand, not in the total" } td {} td {} td { (seconds(planned)) } }
             }
+            tr { th { "mode" } td {} td {} td { (report.mode) } }
             tr { th { "policy" } td {} td {} td { (report.policy) } }
+            (exposure(measured))
+            (slowed(measured))
             tr { th { "pages sent" } td {} td {} td { (measured.pages_sent.get()) } }
             tr { th { "rounds" } td {} td {} td { (measured.rounds) } }
             tr { th { "RAM digest" } td {} td {} td { (digest) } }
+        }
+    }
+}
+
+/// How long the machine depended on two hosts, where it did.
+fn exposure(measured: &Measured) -> Markup {
+    html! {
+        @if let Some(tail) = &measured.post_copy {
+            tr { th { "time that it depended on two hosts" } td {} td {} td { (seconds(tail.dependence)) } }
+            tr { th { "pages that followed it" } td {} td {} td { (tail.missing.get()) } }
+            tr {
+                th { "waits for a page" }
+                td {} td {}
+                td {
+                    (tail.faults)
+                    @if tail.faults > 0 {
+                        ", median " (milliseconds(tail.fault_median))
+                        ", 99 %: " (milliseconds(tail.fault_p99))
+                    }
+                }
+            }
+            @if tail.recoveries > 0 {
+                tr { th { "link lost and back meanwhile" } td {} td {} td { (tail.recoveries) } }
+            }
+        }
+    }
+}
+
+/// What was done about a promise that was out of reach, where it was.
+fn slowed(measured: &Measured) -> Markup {
+    html! {
+        @if let Some(missed) = &measured.missed {
+            tr { th { "on the miss" } td {} td {} td { (missed.did) " after " (seconds(missed.at)) } }
+        }
+        @if let Some(throttled) = &measured.throttled {
+            tr {
+                th { "guest slowed down" }
+                td {} td {}
+                td {
+                    "to " (format!("{:.0}", throttled.share.get() * 100.0)) " % for " (seconds(throttled.time))
+                    ", " (seconds(throttled.lost)) " of work lost"
+                }
+            }
         }
     }
 }
@@ -214,8 +260,9 @@ fn course(report: &Report) -> Chart<'static> {
     }
     let [sent, written, dirty] = lines;
     let measured = &report.measured;
-    let stopped =
-        measured.downtime.map(|downtime| measured.total.saturating_sub(downtime).as_secs_f64());
+    let followed = measured.post_copy.map_or(Duration::ZERO, |tail| tail.dependence);
+    let running = measured.total.saturating_sub(followed);
+    let stopped = measured.downtime.map(|downtime| running.saturating_sub(downtime).as_secs_f64());
     let series = |name: &str, colour, points| Series {
         name: name.to_owned(),
         colour,
@@ -275,8 +322,10 @@ fn seconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use punctual_engine::report::{Engine, Holder, Measured, Mode, Policy, Promised, Sample};
-    use punctual_units::{Bytes, Pages};
+    use punctual_engine::report::{
+        Engine, Holder, Mode, Policy, PostCopy, Promised, Sample, Throttled,
+    };
+    use punctual_units::{Bytes, Pages, Probability};
 
     use super::*;
 
@@ -331,6 +380,30 @@ mod tests {
         }
         assert_eq!(page.matches("<svg").count(), 2);
         assert!(!page.contains("verify"), "phases that took no time are left out");
+    }
+
+    #[test]
+    fn what_followed_and_what_was_slowed_down_is_told() {
+        let mut report = report();
+        report.mode = Mode::Hybrid;
+        let page = migration(&report, None).unwrap();
+        assert!(!page.contains("two hosts") && !page.contains("slowed"));
+        report.measured.post_copy = Some(PostCopy {
+            missing: Pages::new(4711),
+            dependence: Duration::from_millis(1500),
+            faults: 12,
+            fault_median: Duration::from_micros(300),
+            ..PostCopy::default()
+        });
+        report.measured.throttled = Some(Throttled {
+            share: Probability::saturating(0.35),
+            time: Duration::from_secs(2),
+            lost: Duration::from_millis(1300),
+        });
+        let page = migration(&report, None).unwrap();
+        for expected in ["hybrid", "1.50 s", "4711", "12, median 0.3 ms", "to 35 % for 2.00 s"] {
+            assert!(page.contains(expected), "{expected}");
+        }
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl Context {
             ends_in: forecast.map(|forecast| forecast.ends.saturating_sub(at)),
             downtime_predicted: forecast.map(|forecast| forecast.downtime),
             downtime_asked: self.offer.downtime,
+            throttled: self.course.slowing.share(),
         }
     }
 }

@@ -161,6 +161,7 @@ impl Leaving {
             ends_in: None,
             downtime_predicted: None,
             downtime_asked: self.request.downtime,
+            throttled: None,
         }
     }
 }

@@ -81,6 +81,7 @@ fn progress(
         downtime_now: None,
         ends_in: known.then(|| std::time::Duration::from_secs_f64(left.min(1e6))),
         downtime_predicted: None,
+        throttled: None,
         ..last.clone()
     }
 }

@@ -33,6 +33,7 @@ impl Shown {
             ends_in: ends_in(look),
             downtime_predicted: None,
             downtime_asked: self.asked,
+            throttled: None,
         }
     }
 }
