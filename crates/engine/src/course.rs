@@ -50,6 +50,8 @@ pub(crate) struct Ended {
     /// What became of the promise, where that does not follow from what was measured.
     pub(crate) promise: Option<Promise>,
     pub(crate) reason: String,
+    /// Stable words for it.
+    pub(crate) codes: Vec<String>,
 }
 
 impl Course {
@@ -119,7 +121,7 @@ impl Course {
         request: &Request,
         ended: Ended,
     ) -> Report {
-        let Ended { outcome, owner, promise, mut reason } = ended;
+        let Ended { outcome, owner, promise, mut reason, codes } = ended;
         if let Some(missed) = self.missed.as_ref().filter(|_| reason.is_empty()) {
             reason = missed.to_string();
         }
@@ -161,6 +163,7 @@ impl Course {
             promise,
             owner,
             reason,
+            codes,
             samples: self.samples,
         }
     }

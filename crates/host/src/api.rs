@@ -332,6 +332,9 @@ pub struct Problem {
     /// What to do about it; empty where `what` says it already.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+    /// Where a machine or a host was looked at: a stable word for each reason, for programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<String>,
 }
 
 /// The kinds of problems.
@@ -374,7 +377,7 @@ impl Problem {
     }
 
     fn new(kind: ProblemKind, what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self { kind, what: what.to_string(), remedy: remedy.to_string() }
+        Self { kind, what: what.to_string(), remedy: remedy.to_string(), codes: Vec::new() }
     }
 }
 
@@ -383,7 +386,9 @@ impl From<&[Refusal]> for Problem {
     fn from(refusals: &[Refusal]) -> Self {
         let join =
             |part: fn(&Refusal) -> &str| refusals.iter().map(part).collect::<Vec<_>>().join("; ");
-        Self::refused(join(|refusal| &refusal.reason), join(|refusal| &refusal.remedy))
+        let codes = refusals.iter().map(|refusal| refusal.code.clone()).collect();
+        let told = Self::refused(join(|refusal| &refusal.reason), join(|refusal| &refusal.remedy));
+        Self { codes, ..told }
     }
 }
 
@@ -411,5 +416,6 @@ mod tests {
         };
         let problem = Problem::from(&[refusal("a", "b"), refusal("c", "d")][..]);
         assert_eq!((problem.what.as_str(), problem.remedy.as_str()), ("a; c", "b; d"));
+        assert_eq!(problem.codes, ["code", "code"]);
     }
 }

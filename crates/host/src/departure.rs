@@ -92,6 +92,7 @@ impl Host {
             promise: (outcome == Ending::Refused).then_some(Promise::Refused),
             owner: Holder::Source,
             reason,
+            codes: problem.codes.clone(),
             samples: Vec::new(),
         }
     }

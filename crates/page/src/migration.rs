@@ -356,6 +356,7 @@ mod tests {
             promise: None,
             owner: Holder::Destination,
             reason: String::new(),
+            codes: vec![],
             samples: (0..4)
                 .map(|tick| Sample {
                     at: Duration::from_millis(tick * 100),

@@ -58,6 +58,9 @@ pub struct Report {
     pub owner: Holder,
     /// Why it ended so, and what to do about it; empty where there is nothing to say.
     pub reason: String,
+    /// Where a host refused: a stable word for each of its reasons, for programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<String>,
     /// The course of the move, in order of time, for plots.
     #[serde(default)]
     pub samples: Vec<Sample>,
@@ -265,6 +268,7 @@ mod tests {
             promise: Some(Promise::Kept),
             owner: Holder::Destination,
             reason: String::new(),
+            codes: Vec::new(),
             samples: vec![],
         }
     }

@@ -87,7 +87,8 @@ impl Committed {
                 ),
             ),
         };
-        let ended = Ended { outcome, owner: Holder::Destination, promise: None, reason };
+        let ended =
+            Ended { outcome, owner: Holder::Destination, promise: None, reason, codes: vec![] };
         let report = course.report(at, &offer, &request, ended);
         Box::new(Moved { report, seen_running, left })
     }
@@ -98,7 +99,7 @@ impl Unknown {
         let Context { course, offer, request, .. } = context;
         let reason = format!("the machine stays paused: {reason}");
         let (outcome, owner) = (Ending::Failed, Holder::Unknown);
-        let ended = Ended { outcome, owner, promise: None, reason };
+        let ended = Ended { outcome, owner, promise: None, reason, codes: vec![] };
         Self { report: course.report(at, &offer, &request, ended) }
     }
 }

@@ -155,7 +155,7 @@ impl Context {
         }
         let farewell = farewell.then(|| SourceMessage::Abort { reason: reason.clone() });
         let (outcome, promise) = (why.ending(), why.promise());
-        let ended = Ended { outcome, owner: Holder::Source, promise, reason };
+        let ended = Ended { outcome, owner: Holder::Source, promise, reason, codes: why.codes() };
         let report = self.course.report(at, &self.offer, &self.request, ended);
         Stayed { report, why, farewell }
     }
@@ -169,6 +169,14 @@ impl Why {
             Self::Cancelled => Ending::Cancelled,
             Self::Rehearsed { .. } => Ending::Completed,
             _ => Ending::Failed,
+        }
+    }
+
+    /// What the destination called its reasons.
+    fn codes(&self) -> Vec<String> {
+        match self {
+            Self::Refused(refusals) => refusals.iter().map(|it| it.code.clone()).collect(),
+            _ => Vec::new(),
         }
     }
 

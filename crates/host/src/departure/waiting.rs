@@ -14,15 +14,15 @@ use crate::registry::Standing;
 /// How long a destination that has no room is left alone before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
-/// What a host says that has no room for now; see [`no_room`].
-const NO_ROOM: &str = "takes no more machines at a time than";
+/// What a host calls having no room for now; see [`no_room`].
+const NO_ROOM: &str = "no-room-now";
 
 /// What a destination answers that has as many machines coming in as it takes at a time: whoever hears
 /// it tries again later.
 pub(crate) fn no_room(host: &str, cap: usize) -> Refusal {
     Refusal {
-        code: "no-room-now".to_owned(),
-        reason: format!("host `{host}` {NO_ROOM} {cap}"),
+        code: NO_ROOM.to_owned(),
+        reason: format!("host `{host}` takes no more machines at a time than {cap}"),
         remedy: "wait until one has come in, or raise its --max-incoming".to_owned(),
     }
 }
@@ -38,12 +38,11 @@ impl Leaving {
             self.wait(&turn)?;
             self.ticket.queued(None);
             let ended = self.attempt();
-            let said = match &ended {
-                Ok(report) if report.outcome == Ending::Refused => &report.reason,
-                Err(ended) if ended.outcome == Ending::Refused => &ended.problem.what,
-                _ => return ended,
+            let (said, codes) = match &ended {
+                Ok(report) => (&report.reason, &report.codes),
+                Err(ended) => (&ended.problem.what, &ended.problem.codes),
             };
-            if self.request.no_wait || !said.contains(NO_ROOM) {
+            if self.request.no_wait || !codes.iter().any(|code| code == NO_ROOM) {
                 return ended;
             }
             tracing::info!(machine = self.request.machine, said, "waits for room");

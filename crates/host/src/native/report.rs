@@ -127,7 +127,8 @@ fn stayed(base: Report, why: &Why, not_resumed: Option<&str>) -> Report {
     }
     let stopped = base.measured.downtime.is_some();
     let promise = why.promise().or(stopped.then_some(Promise::Broken));
-    Report { outcome: why.ending(), owner: Holder::Source, promise, reason, ..base }
+    let (outcome, codes) = (why.ending(), why.codes());
+    Report { outcome, owner: Holder::Source, promise, reason, codes, ..base }
 }
 
 /// The parts of the downtime. Each begins where the one before it ended; what was not reached takes

@@ -90,6 +90,7 @@ fn a_destination_without_room_is_asked_again() {
     let report = a.moves(&MigrateRequest { no_wait: true, ..request("web", &b) });
     assert_eq!(report.outcome, Ending::Refused);
     assert!(report.reason.contains("--max-incoming"), "{}", report.reason);
+    assert_eq!(report.codes, ["no-room-now"]);
 
     a.cancel(first);
     let report = a.follow(second, Migration::has_ended).report.unwrap();

@@ -50,6 +50,13 @@ impl Why {
         }
     }
 
+    pub(in crate::native) fn codes(&self) -> Vec<String> {
+        match self {
+            Self::Refused(refusals) => refusals.iter().map(|it| it.code.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub(in crate::native) fn promise(&self) -> Option<Promise> {
         matches!(self, Self::Refused(_) | Self::Late { .. }).then_some(Promise::Refused)
     }

@@ -210,6 +210,7 @@ pub(super) mod tests {
             promise,
             owner: Holder::Destination,
             reason: String::new(),
+            codes: vec![],
             samples: vec![],
         }
     }
