@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -31,7 +32,7 @@ pub(crate) enum OtherBench {
         guest: GuestChoice,
     },
     /// Guests that write faster than the link, moved as the plan says, beside QEMU's ways of moving
-    /// them; takes an hour and a half
+    /// them; takes three quarters of an hour
     Busy(BenchBusy),
     /// Guests that get another QEMU on their host, beside the fixed part of their moves
     Local(BenchLocal),
@@ -96,18 +97,25 @@ pub(crate) struct BenchBusy {
     /// Which pages it writes
     #[arg(long, value_delimiter = ',', default_values = ["hot-cold", "zipf", "sweep"], value_name = "PATTERN,…")]
     pub(crate) patterns: Vec<Workload>,
-    /// The interruption that each mover is told
-    #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = time)]
-    pub(crate) downtime: Duration,
-    /// A move that takes longer counts as lost
-    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
-    pub(crate) within: Duration,
+    /// The interruption that each mover is told: one for all links, or one for each
+    #[arg(long, value_delimiter = ',', default_values = ["100ms"], value_name = "TIME,…", value_parser = time)]
+    pub(crate) downtime: Vec<Duration>,
+    /// A move that takes longer counts as lost: one for all links, or one for each [default: 15 s
+    /// and twice what the guest's memory takes over the link: 40s, 21s]
+    #[arg(long, value_delimiter = ',', value_name = "TIME,…", value_parser = time)]
+    pub(crate) within: Vec<Duration>,
     /// How often each mover moves each guest
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) repetitions: usize,
     /// Who moves it [default: Punctual, and QEMU by pre-copy, auto-converge and post-copy]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = contender)]
     pub(crate) contenders: Vec<Contender>,
+    /// Where every move is written to, as it is made
+    #[arg(long, default_value = "busy.json", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Where the table and what it comes to are written to, as Markdown
+    #[arg(long, default_value = "busy.md", value_name = "FILE")]
+    pub(crate) report: PathBuf,
     #[command(flatten)]
     pub(crate) guest: GuestChoice,
 }

@@ -1,12 +1,13 @@
 //! `punctual bench`
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use punctual_lab::bench::throughput::{self, Passage, Throughput, ThroughputRow, ThroughputSpec};
 use punctual_lab::bench::tracing::{self, Pair, Tracing, TracingRow, TracingSpec, Writer};
 use punctual_lab::bench::{
-    Bench as Outcome, BenchSpec, Contender, Load, Summary, Trial, run as compare,
+    Bench as Outcome, BenchSpec, Contender, Load, Memory, Summary, Trial, run as compare,
 };
 use punctual_units::Bytes;
 use serde::Serialize;
@@ -52,21 +53,19 @@ fn migrate(global: &Global, said: BenchMigrate) -> Result<ExitCode, Failure> {
         downtime: said.downtime,
         within: said.within,
         qemu: newest(&said.guest)?,
+        memory: Memory::QUIET,
         loads: said.writes.into_iter().map(load).collect(),
         contenders,
         planned: false,
         repetitions: said.repetitions,
     };
-    let (begun, mut done) = (Instant::now(), 0);
-    let outcome = compare(&spec, &program, |trial| {
-        done += 1;
-        let left = begun.elapsed() / done * (spec.moves() as u32 - done);
-        eprintln!(
-            "{done:>3}/{}  {}  ETA {}",
-            spec.moves(),
-            in_a_line(trial),
-            output::seconds(left)
-        );
+    let (begun, all) = (Instant::now(), spec.moves().count());
+    let outcome = compare(&spec, &program, |made| {
+        let done = made.trials.len();
+        let left = begun.elapsed() / done as u32 * (all - done) as u32;
+        let trial = made.trials.last().map_or_else(String::new, in_a_line);
+        eprintln!("{done:>3}/{all}  {trial}  ETA {}", output::seconds(left));
+        ControlFlow::Continue(())
     });
     let outcome = outcome.map_err(|error| Failure::failed(error, ""))?;
     let summary = outcome.summary();

@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod host;
 mod lab;
+mod lasting;
 mod list;
 mod man;
 mod migrate;

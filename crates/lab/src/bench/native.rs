@@ -44,7 +44,36 @@ pub(super) struct Waiting {
 
 /// The monitor that the benchmark speaks to, beside the daemon's.
 pub(super) fn monitor(host: &LabHost, guest: &str) -> PathBuf {
-    host.run_dir.join(format!("{guest}-bench.qmp"))
+    host.run_dir.join(monitor_name(guest))
+}
+
+fn monitor_name(guest: &str) -> String {
+    format!("{guest}-bench.qmp")
+}
+
+/// The arguments of a machine that runs, whether it was started or came from a file.
+fn running(command_line: &[String]) -> Vec<String> {
+    let mut words = command_line.iter().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-S" => {}
+            "-incoming" => drop(words.next()),
+            _ => kept.push(word.clone()),
+        }
+    }
+    kept
+}
+
+/// Where that monitor's socket is: a machine from a file has it in a directory of its own.
+fn ours(arguments: &[String], guest: &str) -> Result<String, TrialError> {
+    let name = monitor_name(guest);
+    let path = |argument: &String| {
+        let path = argument.strip_prefix("unix:")?.split(',').next()?;
+        path.ends_with(&name).then(|| path.to_owned())
+    };
+    let none = || TrialError::Native(format!("the machine has no monitor {name}"));
+    arguments.iter().find_map(path).ok_or_else(none)
 }
 
 impl Waiting {
@@ -70,14 +99,16 @@ impl Waiting {
 
         let mut command = Command::new(&qemu.binary);
         command.envs(&qemu.env);
-        command.args(machine.command_line.iter().skip(1).map(|argument| there(argument, a, b)));
+        let arguments = running(&machine.command_line);
+        command.args(arguments.iter().map(|argument| there(argument, a, b)));
         command.args(["-incoming", "defer"]);
         let process = lab.spawn("b", &format!("qemu-{name}"), command)?;
-        let destination = connect(&monitor(b, name), &process)?;
+        let ours = ours(&arguments, name)?;
+        let destination = connect(Path::new(&there(&ours, a, b)), &process)?;
         let uri = format!("tcp:{}:{PORT}", b.address);
         Ok(Self {
             process,
-            source: Qmp::connect(&monitor(a, name))?,
+            source: Qmp::connect(Path::new(&ours))?,
             destination,
             uri,
             contender,
@@ -116,6 +147,7 @@ impl Waiting {
                 return Err(TrialError::Native(format!("QEMU's migration is {status}")));
             }
             if Instant::now() > deadline {
+                self.give_up();
                 return Err(TrialError::Native(format!("still {status} when time was up")));
             }
             if !switched && self.syncs()? >= SYNCS {
@@ -124,6 +156,11 @@ impl Waiting {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// The guest stays where it is, as fast as it was. What has begun post-copy cannot be given up.
+    fn give_up(&self) {
+        let _ = self.source.execute("migrate_cancel", json!({}));
     }
 
     fn runs_there(&self) -> Result<bool, QmpError> {

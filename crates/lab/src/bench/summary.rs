@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Bench, Contender, Load, Trial};
 
@@ -47,7 +47,7 @@ pub struct Figures {
 }
 
 /// How far figures lie apart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The smallest.
     pub least: f64,
@@ -146,10 +146,12 @@ mod tests {
             total_s: 2.0,
             bytes: Bytes::new(100),
             work_lost_s: 0.0,
+            work_rate: 0.0,
             written_pages: 0,
             reported_downtime_ms: None,
             how: None,
             lost: lost.then(|| "gone".to_owned()),
+            harmed: None,
         }
     }
 
@@ -164,7 +166,14 @@ mod tests {
             trial(QemuPostCopy, 1.0, false),
             trial(QemuPostCopy, 1.0, true),
         ];
-        let bench = Bench { rate: None, downtime_ms: 30.0, qemu: "10".to_owned(), trials };
+        let bench = Bench {
+            rate: None,
+            round_trip_ms: None,
+            downtime_ms: 30.0,
+            within_s: 60.0,
+            qemu: "10".to_owned(),
+            trials,
+        };
         let rows = bench.summary().rows;
         assert_eq!(rows.len(), 4);
         assert_eq!((rows[0].contender, rows[0].ratios[0]), (Punctual, Some(0.5)));

@@ -4,26 +4,23 @@ use std::time::{Duration, Instant};
 
 use punctual_engine::report::{Ending, Mode, Policy, PostCopy, Promise, Report};
 use punctual_guest::qemu::qmp::QmpError;
-use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::MigrateRequest;
-use punctual_units::{Bytes, BytesPerSecond, PAGE_SIZE, Probability};
+use punctual_units::{Bytes, PAGE_SIZE, Probability};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use toml::Value;
 
 use super::contender::Contender;
-use super::native::{Waiting, monitor};
+use super::minute::Minute;
+use super::native::Waiting;
+use super::template::Template;
 use super::traffic::sent_by;
 use super::{BenchSpec, Load};
 use crate::client::ControlError;
-use crate::scene::{Guest, GuestSpec, Scene, SceneError};
+use crate::scene::{Guest, Scene, SceneError};
 use crate::{NoSuchPlace, RunError, TapError};
 
-/// How long the guest settles after its boot, and how long it is then watched undisturbed.
+/// How long the guest settles after its start.
 const SETTLE: Duration = Duration::from_secs(1);
-const BASELINE: Duration = Duration::from_secs(2);
-/// How long it is watched after the move.
-const AFTER: Duration = Duration::from_secs(2);
 
 /// What one move cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,9 +37,13 @@ pub struct Trial {
     pub total_s: f64,
     /// What the source's host put on its link meanwhile, headers included.
     pub bytes: Bytes,
-    /// How long the undisturbed guest would have worked for what it did not do, in seconds; zero
-    /// for a guest that has nothing to do.
+    /// How long the undisturbed guest would have worked for what it did not do in the minute around
+    /// the move, in seconds; zero for a guest that has nothing to do. Guests make up for no more than
+    /// [`CATCH_UP`](super::CATCH_UP).
     pub work_lost_s: f64,
+    /// Units of work a second before the move.
+    #[serde(default)]
+    pub work_rate: f64,
     /// How many pages the guest writes, again and again; zero where it was not said.
     #[serde(default)]
     pub written_pages: u64,
@@ -51,8 +52,12 @@ pub struct Trial {
     /// How Punctual moved it, and what became of its promise.
     #[serde(default)]
     pub how: Option<How>,
-    /// Why the guest counts as lost: it did not arrive, restarted, or found a wrong byte in itself.
+    /// Why the guest counts as lost: it did not arrive, or was harmed.
     pub lost: Option<String>,
+    /// What was wrong with the guest afterwards, wherever it ran: it restarted, does not answer, or
+    /// found a wrong byte in itself.
+    #[serde(default)]
+    pub harmed: Option<String>,
 }
 
 /// How Punctual moved a guest.
@@ -92,6 +97,9 @@ pub enum TrialError {
     /// QEMU's own migration did not come to its end.
     #[error("{0}")]
     Native(String),
+    /// The guest of which all are copies.
+    #[error("the guest could not be written to its file, or run from it: {0}")]
+    Template(String),
     /// A file or a socket.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -105,85 +113,52 @@ struct Moved {
     lost: Option<String>,
 }
 
-/// Starts a guest at host `a`, has it moved to host `b`, asks it how it feels, and ends it.
+/// Runs a copy of the guest at host `a`, has it moved to host `b`, asks it how it feels, and ends it.
 pub(super) fn make(
     scene: &Scene,
     spec: &BenchSpec,
+    template: &Template,
     contender: Contender,
     load: Load,
 ) -> Result<Trial, TrialError> {
-    let guest = scene.start_guest("a", &guest_spec(scene, spec, load)?)?;
+    let guest = template.copy(scene, load, spec.rate)?;
     std::thread::sleep(SETTLE);
-    let watched = Instant::now();
-    std::thread::sleep(BASELINE);
+    let mut minute = Minute::before(&guest.beacon);
 
     let machine = scene.machine("a", &guest.name)?;
     let waiting = (contender != Contender::Punctual)
         .then(|| Waiting::start(scene, &machine, &spec.qemu, contender))
         .transpose()?;
     let bytes_before = sent_by(scene.lab(), "a")?;
-    let begun = Instant::now();
+    minute.begin();
+    let begun = minute.begun;
     let moved = match &waiting {
         Some(waiting) => by_qemu(waiting, spec),
-        None => by_punctual(scene, spec, &guest)?,
+        None => by_punctual(scene, spec, &guest),
     };
     let bytes = sent_by(scene.lab(), "a")?.saturating_sub(bytes_before);
-    std::thread::sleep(AFTER);
-    let seen = Instant::now();
-    let lost = moved.lost.or_else(|| complaint(scene, &guest));
-
-    let longest = |window| {
-        let reception = guest.beacon.arrivals(|arrivals| arrivals.reception(window));
-        reception.map_or(f64::NAN, |seen| milliseconds(seen.largest.length()))
-    };
-    let work = |arrivals: &crate::client::Arrivals| arrivals.work_lost(watched..begun, begun..seen);
+    let seen = minute.after(moved.ended);
+    let harmed = complaint(scene, &guest);
     let trial = Trial {
         contender,
         load,
-        gap_ms: longest(begun..seen),
-        baseline_gap_ms: longest(watched..begun),
+        gap_ms: seen.gap.map_or(f64::NAN, milliseconds),
+        baseline_gap_ms: seen.baseline_gap.map_or(f64::NAN, milliseconds),
         total_s: moved.ended.duration_since(begun).as_secs_f64(),
         bytes,
-        work_lost_s: guest.beacon.arrivals(work).map_or(0.0, |lost| lost.time.as_secs_f64()),
-        written_pages: options(spec, load).set / PAGE_SIZE.get(),
+        work_lost_s: seen.work_lost.as_secs_f64(),
+        work_rate: seen.work_rate,
+        written_pages: spec.memory.set.get() / PAGE_SIZE.get(),
         reported_downtime_ms: moved.downtime.map(milliseconds),
         how: moved.how,
-        lost,
+        lost: moved.lost.or_else(|| harmed.clone()),
+        harmed,
     };
     clear(scene, &guest, waiting)?;
     Ok(trial)
 }
 
-/// The guest's memory on links that are slower than this is small, so that a round takes seconds.
-const FAST: BytesPerSecond = BytesPerSecond::megabits(500);
-/// What is filled, and what is written of it, on fast links and on slow ones.
-const LARGE: (u64, u64) = (200 << 20, 160 << 20);
-const SMALL: (u64, u64) = (64 << 20, 48 << 20);
-
-fn options(spec: &BenchSpec, load: Load) -> Options {
-    let (mut fill, mut set) = (200 << 20, 64 << 20);
-    let (workload, rate) = match load {
-        Load::Idle => (Workload::Idle, 0),
-        Load::Writes(rate) => (Workload::Uniform, rate),
-        Load::Share { pattern, percent } => {
-            let link = spec.rate.unwrap_or(BytesPerSecond::megabits(1000));
-            (fill, set) = if link < FAST { SMALL } else { LARGE };
-            (pattern, link.get() / PAGE_SIZE.get() * u64::from(percent) / 100)
-        }
-    };
-    Options { workload, rate, fill, set, ..Options::default() }
-}
-
-fn guest_spec(scene: &Scene, spec: &BenchSpec, load: Load) -> Result<GuestSpec, TrialError> {
-    let mut guest = GuestSpec::new("bench", spec.qemu.clone(), options(spec, load));
-    let socket = monitor(scene.lab().host("a")?, &guest.name);
-    let extra = ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())];
-    let extra = extra.into_iter().map(Value::String).collect();
-    guest.more.insert("extra".to_owned(), Value::Array(extra));
-    Ok(guest)
-}
-
-fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, TrialError> {
+fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Moved {
     let asked = MigrateRequest::new(&guest.name, "b", spec.downtime, spec.within);
     let request = if spec.planned {
         asked
@@ -193,17 +168,24 @@ fn by_punctual(scene: &Scene, spec: &BenchSpec, guest: &Guest) -> Result<Moved, 
         let confidence = Probability::saturating(0.5);
         MigrateRequest { look: Some(Duration::ZERO), confidence, ..asked }
     };
-    let migration = scene.migrate("a", &request, |_| ())?;
+    let migration = scene.migrate("a", &request, |_| ());
     let ended = Instant::now();
-    let report = migration.report.as_ref();
-    let completed = report.is_some_and(|report| report.outcome == Ending::Completed);
-    let reason = || report.map_or("the daemon ended".to_owned(), |report| report.reason.clone());
-    Ok(Moved {
+    let report = match &migration {
+        Ok(migration) => migration.report.as_ref().ok_or("the daemon ended".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let lost = match report {
+        Ok(report) if report.outcome == Ending::Completed => None,
+        Ok(report) => Some(report.reason.clone()),
+        Err(ref reason) => Some(reason.clone()),
+    };
+    let report = report.ok();
+    Moved {
         ended,
         downtime: report.and_then(|report| report.measured.downtime),
         how: report.map(how),
-        lost: (!completed).then(reason),
-    })
+        lost,
+    }
 }
 
 fn how(report: &Report) -> How {

@@ -2,13 +2,10 @@
 
 mod shown;
 
-use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf, absolute};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use punctual_lab::bench::predict::{
@@ -17,6 +14,7 @@ use punctual_lab::bench::predict::{
 use serde::Serialize;
 
 use super::demo::chosen;
+use super::lasting::{left_on_interrupt, writable, write};
 use crate::arguments::{BenchPredict, Global};
 use crate::failure::Failure;
 use crate::output;
@@ -29,7 +27,7 @@ pub(super) fn run(global: &Global, said: BenchPredict) -> Result<ExitCode, Failu
     let (json, page) = (json?, page?);
     let spec = spec(said)?;
     eprintln!("seed {}: {} moves, and those that are forced", spec.seed, spec.moves());
-    let left = left_on_interrupt();
+    let left = left_on_interrupt(spec.lab.to_string());
     let mut told = Told { json, begun: None, error: None };
     let made = check(&spec, &program, |news| {
         let goes_on = told.tell(&news);
@@ -138,48 +136,4 @@ impl Told {
             }
         }
     }
-}
-
-/// An absolute path, whose directory is there: told before the first move rather than after it.
-fn writable(path: &Path, option: &str) -> Result<PathBuf, Failure> {
-    let hint = format!("name another file with {option}");
-    let path = absolute(path).map_err(|error| Failure::usage(error, &hint))?;
-    if !path.parent().is_some_and(Path::is_dir) {
-        return Err(Failure::usage(
-            format!("{}: there is no such directory", path.display()),
-            hint,
-        ));
-    }
-    Ok(path)
-}
-
-/// Replaces a file as a whole: whoever reads it meanwhile sees the one or the other.
-fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    fs::write(&draft, text)
-        .and_then(|()| fs::rename(&draft, path))
-        .map_err(|error| Failure::failed(format!("{}: {error}", path.display()), "make room there"))
-}
-
-/// Becomes true at Ctrl-C: the move that is under way is then the last. At the next one the
-/// command leaves, and so does not take its lab down.
-fn left_on_interrupt() -> Arc<AtomicBool> {
-    let left = Arc::new(AtomicBool::new(false));
-    let leaving = Arc::clone(&left);
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if leaving.swap(true, Ordering::Relaxed) {
-                    let lab = format!("predict-{}", std::process::id());
-                    eprintln!("left: `punctual lab down --name {lab}` removes the lab");
-                    std::process::exit(crate::failure::Exit::Left as i32);
-                }
-                eprintln!("the move that is under way is the last; Ctrl-C again leaves at once");
-            }
-        });
-    });
-    left
 }
