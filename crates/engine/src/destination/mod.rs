@@ -22,7 +22,7 @@ mod tests;
 use std::time::Duration;
 
 use punctual_units::{Bytes, PageSet};
-use punctual_wire::{DestinationMessage, Offer, Outcome, SourceMessage};
+use punctual_wire::{DestinationMessage, Message as _, Offer, Outcome, SourceMessage};
 
 pub use event::{Effect, End, Event, Record};
 
@@ -176,7 +176,7 @@ fn ending(event: &Event) -> Option<(String, bool)> {
             let reason = format!(
                 "the source said `{}` at a time when that has no meaning; run one version on both \
                  hosts",
-                name(message)
+                message.name()
             );
             (reason, true)
         }
@@ -428,23 +428,5 @@ fn resuming(offer: Offer, event: Event) -> Next {
             Next::End(End::Stuck { reason }, vec![failed])
         }
         _ => go(offer, State::Resuming, vec![]),
-    }
-}
-
-/// A message's name, for complaints about it.
-fn name(message: &SourceMessage) -> &'static str {
-    match message {
-        SourceMessage::Offer(_) => "offer",
-        SourceMessage::Probe(_) => "probe",
-        SourceMessage::ProbeEnd => "probe-end",
-        SourceMessage::RoundEnd { .. } => "round-end",
-        SourceMessage::DeviceState(_) => "device-state",
-        SourceMessage::Missing(_) => "missing",
-        SourceMessage::HandOver { .. } => "hand-over",
-        SourceMessage::Commit => "commit",
-        SourceMessage::Abort { .. } => "abort",
-        SourceMessage::Inquire(_) => "inquire",
-        SourceMessage::Serve(_) => "serve",
-        SourceMessage::Tunnel { .. } => "tunnel",
     }
 }

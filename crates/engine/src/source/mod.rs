@@ -37,7 +37,7 @@ mod watch;
 
 use std::time::Duration;
 
-use punctual_wire::{DestinationMessage, Offer, SourceMessage};
+use punctual_wire::{Offer, SourceMessage};
 
 pub use committed::{Committed, Moved, Unknown};
 use context::Context;
@@ -189,24 +189,5 @@ impl Why {
     /// Whether the destination still listens and has not yet dropped the attempt itself.
     fn is_to_be_told(&self) -> bool {
         !matches!(self, Self::Refused(_) | Self::LinkLost(_) | Self::DestinationFailed(_))
-    }
-}
-
-/// A message's name, for complaints about it.
-fn name(message: &DestinationMessage) -> &'static str {
-    match message {
-        DestinationMessage::Accepted { .. } => "accepted",
-        DestinationMessage::Refused(_) => "refused",
-        DestinationMessage::Probed { .. } => "probed",
-        DestinationMessage::Prepared => "prepared",
-        DestinationMessage::Received { .. } => "received",
-        DestinationMessage::Ready { .. } => "ready",
-        DestinationMessage::Running { .. } => "running",
-        DestinationMessage::Failed { .. } => "failed",
-        DestinationMessage::Outcome(_) => "outcome",
-        DestinationMessage::Forgotten { .. } => "forgotten",
-        DestinationMessage::Want(_) => "want",
-        DestinationMessage::Lacking { .. } => "lacking",
-        DestinationMessage::Whole { .. } => "whole",
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use punctual_units::Pages;
-use punctual_wire::DestinationMessage;
+use punctual_wire::{DestinationMessage, Message as _};
 
 use super::aborting::Aborting;
 use super::context::Context;
@@ -115,7 +115,7 @@ impl State {
                 DestinationMessage::Received { .. } | DestinationMessage::Forgotten { .. },
             ) => Transition::To(self, vec![]),
             Event::Heard(message) => {
-                let said = super::name(message);
+                let said = message.name();
                 self.abort(Why::Protocol { phase: self.phase(), said })
             }
             _ => Transition::To(self, vec![]),

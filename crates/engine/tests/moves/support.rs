@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use punctual_engine::post_copy::Dial;
 use punctual_engine::report::Policy;
@@ -263,16 +263,23 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Writes whole pages of noise, `pages` of them over and over, with a pause behind each, which is
-    /// the longer the less of its time the guest is left with.
+    /// Writes whole pages of noise, `pages` of them over and over, one each `pause`, or as fast as
+    /// can be; in less of its time the guest writes the fewer. What is late on a busy computer is
+    /// made up for.
     pub(crate) fn begin(guest: &Fake, pages: u64, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, guest) = (Arc::clone(&stop), guest.clone());
         let thread = thread::spawn(move || {
-            let mut seed = 1_u64;
+            let (mut seed, mut owed, mut looked) = (1_u64, Duration::ZERO, Instant::now());
             while !stopped.load(Ordering::SeqCst) {
-                let page = noise(&mut seed);
-                guest.guest_writes(PageIndex(seed % pages), Bytes::ZERO, &page);
+                owed += looked.elapsed().mul_f64(guest.share().get());
+                looked = Instant::now();
+                owed = owed.min(pause * u32::try_from(pages).unwrap()).max(pause);
+                while owed >= pause && !stopped.load(Ordering::SeqCst) {
+                    let page = noise(&mut seed);
+                    guest.guest_writes(PageIndex(seed % pages), Bytes::ZERO, &page);
+                    owed -= pause;
+                }
                 thread::sleep(pause.div_f64(guest.share().get()));
             }
         });

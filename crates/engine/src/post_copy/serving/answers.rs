@@ -6,7 +6,7 @@ use punctual_guest::RamIoError;
 use punctual_link::LinkError;
 use punctual_units::PageRange;
 use punctual_wire::pages::Encoder;
-use punctual_wire::{DestinationMessage, PageLine};
+use punctual_wire::{DestinationMessage, Message as _, PageLine};
 use thiserror::Error;
 
 use super::dial::keep;
@@ -49,7 +49,7 @@ fn answer(
             DestinationMessage::Want(runs) => {
                 runs.ranges(capacity).collect::<Result<Vec<PageRange>, _>>()?
             }
-            other => return Err(Broken::OutOfPlace(name(&other))),
+            other => return Err(Broken::OutOfPlace(other.name())),
         };
         // Said before it may be served, so that whoever waits already then comes before the push.
         shared.answering(&wanted);
@@ -65,10 +65,4 @@ fn answer(
         shared.answered(&wanted, connection.sender.sent().total().saturating_sub(before));
         sent?;
     }
-}
-
-/// What a message is called.
-pub(super) fn name(message: &DestinationMessage) -> &'static str {
-    use punctual_wire::Message as _;
-    message.name()
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use punctual_link::{Receiver, Sender};
 use punctual_units::{Bytes, PAGE_SIZE, PageRange, PageSet, RegionIndex};
 use punctual_wire::pages::Encoder;
-use punctual_wire::{DestinationMessage, PageLine};
+use punctual_wire::{DestinationMessage, Message as _, PageLine};
 
-use super::answers::{Broken, name};
+use super::answers::Broken;
 use super::dial::keep;
 use super::shared::{Shared, Work};
 use crate::Connection;
@@ -69,7 +69,7 @@ fn hear(shared: &Shared, mut receiver: Receiver) -> Result<std::convert::Infalli
                 shared.failed(reason);
                 return Err(Broken::Over);
             }
-            other => return Err(Broken::OutOfPlace(name(&other))),
+            other => return Err(Broken::OutOfPlace(other.name())),
         }
     }
 }
