@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "guest",
             "engine",
             "plan",
+            "simulation",
             "host",
             "page",
             "images",

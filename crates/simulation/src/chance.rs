@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// What a seed draws by lot, of which cases are made: SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Draws what this seed draws.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -25,18 +27,19 @@ impl Chance {
         range.start + self.number() % (range.end - range.start)
     }
 
-    /// A time of the range, given in milliseconds, to the microsecond.
-    pub(crate) fn time(&mut self, milliseconds: Range<u64>) -> Duration {
+    /// A time of the range, which is given in milliseconds and not empty, to the microsecond.
+    pub fn time(&mut self, milliseconds: Range<u64>) -> Duration {
         let Range { start, end } = milliseconds;
         Duration::from_micros(self.within(start * 1000..end * 1000))
     }
 
-    pub(crate) fn one_in(&mut self, cases: u64) -> bool {
+    /// Whether it comes to the one of so many cases; `cases` is not 0.
+    pub fn one_in(&mut self, cases: u64) -> bool {
         self.number().is_multiple_of(cases)
     }
 
     /// One of these, of which there is one at least.
-    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.within(0..choices.len() as u64) as usize]
     }
 }

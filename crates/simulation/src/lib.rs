@@ -37,4 +37,5 @@ mod tests;
 mod world;
 
 pub use case::{Case, Verdict};
+pub use chance::Chance;
 pub use fault::{Failure, Fault, FaultKind, Side, Way, When};

@@ -33,6 +33,7 @@ impl Leaving {
                 self.ticket.progress(&progress(last, &serving.state(), handed_over, elapsed));
             }
         };
+        look(&serving);
         let followed = self.host.serve_pages(name, &serving, &mut look);
         self.host.followed(name, self.id, &followed, left);
         let mut report = report;

@@ -13,7 +13,7 @@ use crate::scene::{Scene, SceneError};
 const AGREED: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Waits until one host runs the machine and the other has nothing of it.
+/// Waits until one host runs the machine, with all of its pages, and the other has nothing of it.
 ///
 /// # Errors
 /// Why that is not so, in words, after a minute; at once if it runs on both.
@@ -22,12 +22,14 @@ pub(super) fn settled(scene: &Scene, program: &Path, machine: &str) -> Result<St
     loop {
         let looked = look(scene, program, machine);
         match &looked {
-            Ok(seen) if seen.iter().all(|host| host.runs) => {
-                return Err("it runs on both hosts".to_owned());
+            Ok(seen) if seen.iter().all(|host| host.owns.is_some()) => {
+                return Err(format!("it runs on both hosts: {seen:?}"));
             }
             Ok(seen) => {
-                let owner = seen.iter().find(|host| host.runs);
-                let bare = seen.iter().filter(|host| !host.runs).all(|host| host.left.is_empty());
+                let owner = seen.iter().find(|host| host.owns == Some(Owns::Whole));
+                let others = seen.iter().filter(|host| host.owns.is_none());
+                let bare =
+                    others.clone().count() == 1 && others.flat_map(|host| &host.left).count() == 0;
                 if let Some(owner) = owner.filter(|_| bare) {
                     return Ok(owner.name.clone());
                 }
@@ -44,11 +46,20 @@ pub(super) fn settled(scene: &Scene, program: &Path, machine: &str) -> Result<St
     }
 }
 
+/// How a host runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owns {
+    /// With all of its pages.
+    Whole,
+    /// It waits where it lacks one.
+    Depending,
+}
+
 /// What there is of the machine on a host.
 #[derive(Debug)]
 struct Seen {
     name: String,
-    runs: bool,
+    owns: Option<Owns>,
     /// Records, processes, files, taps.
     left: Vec<String>,
 }
@@ -58,14 +69,18 @@ fn look(scene: &Scene, program: &Path, machine: &str) -> Result<Vec<Seen>, Scene
         let name = host.name.to_string();
         let listed = scene.ask(&name, |daemon| async move { daemon.machines().await })?;
         let at_home = |it: &&MachineSummary| it.name == machine && it.migration.is_none();
-        let runs = listed.iter().find(at_home).is_some_and(|it| runs(it.state));
+        let owns = listed.iter().find(at_home).and_then(|it| owns(it.state));
         let mut left = census::of_machines(host, program)?;
         left.extend(listed.iter().map(|it| format!("listed: {it:?}")));
-        Ok(Seen { name, runs, left })
+        Ok(Seen { name, owns, left })
     };
     scene.lab().hosts().iter().map(look).collect()
 }
 
-fn runs(state: MachineState) -> bool {
-    matches!(state, MachineState::Running)
+fn owns(state: MachineState) -> Option<Owns> {
+    match state {
+        MachineState::Running => Some(Owns::Whole),
+        MachineState::Depending => Some(Owns::Depending),
+        _ => None,
+    }
 }

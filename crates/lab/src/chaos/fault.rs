@@ -1,53 +1,32 @@
 //! How faults are made in a lab, and mended.
 
 use std::fmt;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use punctual_engine::Phase;
+use punctual_simulation::{Side, Way};
 use rustix::process::Signal;
 
 use super::ChaosError;
-use super::disguise::Disguise;
-use super::proxy::Proxy;
+use super::stage::{Passing, Stage};
 use crate::obstruction::Obstruction;
-use crate::process::{ProcessId, end_all};
-use crate::scene::Scene;
+use crate::process::Process;
 
 /// How far a clock is set.
 const AN_HOUR: Duration = Duration::from_secs(3600);
-/// A machine that is being started at the destination has a process by then.
-const STARTED: Duration = Duration::from_secs(2);
-
-/// One of the two hosts of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The one that has the machine.
-    Source,
-    /// The one that it goes to.
-    Destination,
-}
-
-/// Which way of the link between the hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// What the source sends.
-    ToDestination,
-    /// What the destination sends.
-    ToSource,
-    /// Either.
-    Both,
-}
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A daemon is killed, and started again once the move has ended.
+    /// A daemon is killed, and started again after a time.
     DaemonKilled(Side),
     /// Both are.
     BothDaemonsKilled,
-    /// The QEMU of the machine at the destination is killed, before the machine may be its own.
-    MachineKilled,
+    /// The machine's QEMU on one side is killed: at the destination before the machine may be its
+    /// own, at the source once it is not any more. There it is paused for good, and the pages that
+    /// are still needed are in its RAM file, which outlives it. (The process that *is* the machine is
+    /// never killed: that would be the end of the machine, as it is at home.)
+    MachineKilled(Side),
     /// What one host sends the other is lost for a time.
     Cut(Way),
     /// What the hosts send each other waits for a time.
@@ -65,27 +44,24 @@ pub enum Fault {
     DaemonFrozen(Side),
 }
 
-/// Who is who on a move, and what faults are made with.
-pub(super) struct Stage<'a> {
-    pub(super) scene: &'a Scene,
-    pub(super) disguise: &'a Disguise,
-    pub(super) proxy: &'a Proxy,
-    pub(super) machine: &'a str,
-    pub(super) source: &'a str,
-    pub(super) destination: &'a str,
-}
-
 impl Fault {
-    /// Whether it is over by itself, some time later.
+    /// Whether it is over some time later, whatever becomes of the move.
     #[must_use]
     pub fn passes(self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Stalled | Self::DaemonFrozen(_))
+        matches!(self, Self::Cut(_) | Self::Stalled | Self::DaemonFrozen(_)) || self.kills_daemons()
     }
 
-    /// The last phase up to this one at which it is a fault of the move. A QEMU that is killed when
-    /// the machine is its own is the end of the machine, wherever that was.
-    pub(super) fn latest(self, phase: Phase) -> Phase {
-        if self == Self::MachineKilled { phase.min(Phase::FinalCopy) } else { phase }
+    pub(super) fn kills_daemons(self) -> bool {
+        !self.victims().is_empty()
+    }
+
+    /// The phase closest to this one at which it is a fault of the move.
+    pub(super) fn moment(self, phase: Phase) -> Phase {
+        match self {
+            Self::MachineKilled(Side::Destination) => phase.min(Phase::FinalCopy),
+            Self::MachineKilled(Side::Source) => phase.max(Phase::Committed),
+            _ => phase,
+        }
     }
 
     /// The daemons that are killed.
@@ -108,8 +84,8 @@ impl Fault {
         }
     }
 
-    /// Makes it.
-    pub(super) fn strike(self, stage: &Stage<'_>) -> Result<(), ChaosError> {
+    /// Makes it; whether there still was something to strike.
+    pub(super) fn strike(self, stage: &Stage<'_>) -> Result<bool, ChaosError> {
         for side in self.victims() {
             stage.scene.daemon(stage.host(*side)).kill()?;
         }
@@ -119,26 +95,26 @@ impl Fault {
             stage.scene.lab().obstruct(from, to, obstruction)?;
         }
         match self {
-            Self::MachineKilled => stage.kill_machine()?,
+            Self::MachineKilled(side) => return stage.kill_machine(side),
             Self::DiskFull(side) => stage.set_disk(side, true)?,
             Self::Corrupted => stage.proxy.turn_a_bit(),
             Self::ClockSet { ahead } => stage.set_clocks(ahead, AN_HOUR)?,
             Self::DaemonFrozen(side) => stage.signal(side, Signal::STOP)?,
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Ends what passes by itself. It may be called from another thread than the move is
-    /// watched from.
-    pub(super) fn pass(self, stage: &Passing) -> Result<(), ChaosError> {
+    /// Ends what passes, and returns the daemons that were started for it. It may be called from
+    /// another thread than the move is watched from.
+    pub(super) fn pass(self, stage: &Passing) -> Result<Vec<Process>, ChaosError> {
         for side in self.obstructed() {
-            stage.lab.clear(stage.host(*side))?;
+            stage.clear(*side)?;
         }
         if let Self::DaemonFrozen(side) = self {
-            stage.daemon(side).send(Signal::CONT)?;
+            stage.let_go_on(side)?;
         }
-        Ok(())
+        self.victims().iter().map(|side| stage.start(*side)).collect()
     }
 
     /// Puts in order what does not pass by itself.
@@ -154,103 +130,13 @@ impl Fault {
         }
     }
 
-    /// The daemons that are to be started again.
-    pub(super) fn to_be_started(self) -> &'static [Side] {
+    /// The daemon that is to be started anew when the move has ended: what it could not write down
+    /// it puts in order when it has read its log again.
+    pub(super) fn to_be_restarted(self) -> Option<Side> {
         match self {
-            // What a daemon could not write down it puts in order when it has read its log anew.
-            Self::DiskFull(Side::Source) => &[Side::Source],
-            Self::DiskFull(Side::Destination) => &[Side::Destination],
-            _ => self.victims(),
+            Self::DiskFull(side) => Some(side),
+            _ => None,
         }
-    }
-}
-
-impl Side {
-    fn other(self) -> Self {
-        match self {
-            Self::Source => Self::Destination,
-            Self::Destination => Self::Source,
-        }
-    }
-}
-
-/// What ends a fault that passes, on a thread of its own.
-pub(super) struct Passing {
-    lab: crate::Lab,
-    source: (String, ProcessId),
-    destination: (String, ProcessId),
-}
-
-impl Passing {
-    fn host(&self, side: Side) -> &str {
-        match side {
-            Side::Source => &self.source.0,
-            Side::Destination => &self.destination.0,
-        }
-    }
-
-    fn daemon(&self, side: Side) -> ProcessId {
-        match side {
-            Side::Source => self.source.1,
-            Side::Destination => self.destination.1,
-        }
-    }
-}
-
-impl Stage<'_> {
-    pub(super) fn host(&self, side: Side) -> &str {
-        match side {
-            Side::Source => self.source,
-            Side::Destination => self.destination,
-        }
-    }
-
-    pub(super) fn passing(&self) -> Result<Passing, ChaosError> {
-        let daemon = |host: &str| (host.to_owned(), self.scene.daemon(host).record().id);
-        let lab = crate::Lab::open(&self.scene.lab().state().name)?;
-        Ok(Passing { lab, source: daemon(self.source), destination: daemon(self.destination) })
-    }
-
-    fn signal(&self, side: Side, signal: Signal) -> Result<(), ChaosError> {
-        self.scene.daemon(self.host(side)).record().id.send(signal)?;
-        Ok(())
-    }
-
-    fn set_disk(&self, side: Side, full: bool) -> Result<(), ChaosError> {
-        let host = self.scene.lab().host(self.host(side))?;
-        Ok(self.disguise.set_disk(host, full)?)
-    }
-
-    fn set_clocks(&self, ahead: bool, by: Duration) -> Result<(), ChaosError> {
-        for host in self.scene.lab().hosts() {
-            self.disguise.set_clock(host, ahead, by)?;
-        }
-        Ok(())
-    }
-
-    /// Kills the machine's process at the destination, once there is one.
-    fn kill_machine(&self) -> Result<(), ChaosError> {
-        let run_dir = &self.scene.lab().host(self.destination)?.run_dir;
-        let file = run_dir.join("daemon/machines").join(self.machine).join("pid");
-        let deadline = Instant::now() + STARTED;
-        while Instant::now() < deadline {
-            let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-            if let Some(process) = pid.and_then(ProcessId::of) {
-                end_all(&[process], Duration::ZERO)?;
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Source => "the source",
-            Self::Destination => "the destination",
-        })
     }
 }
 
@@ -259,10 +145,8 @@ impl fmt::Display for Fault {
         match self {
             Self::DaemonKilled(side) => write!(f, "daemon of {side} killed"),
             Self::BothDaemonsKilled => f.write_str("both daemons killed"),
-            Self::MachineKilled => f.write_str("QEMU of the destination killed"),
-            Self::Cut(Way::ToDestination) => f.write_str("link to the destination cut"),
-            Self::Cut(Way::ToSource) => f.write_str("link to the source cut"),
-            Self::Cut(Way::Both) => f.write_str("link cut both ways"),
+            Self::MachineKilled(side) => write!(f, "QEMU of {side} killed"),
+            Self::Cut(way) => write!(f, "link cut {way}"),
             Self::Stalled => f.write_str("link stalled"),
             Self::DiskFull(side) => write!(f, "disk under the log of {side} full"),
             Self::Corrupted => f.write_str("one bit turned"),

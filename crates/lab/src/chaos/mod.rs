@@ -1,13 +1,17 @@
 //! Faults, for real: machines under QEMU are moved between two hosts of a lab, and at a stated
-//! moment a daemon or the destination's QEMU is killed, the link is cut or stalled, a disk is full,
-//! a bit is turned, a clock jumps.
+//! moment a daemon or a QEMU that is not the machine is killed, the link is cut or stalled, a disk is
+//! full, a bit is turned, a clock jumps. In every other case pages follow the machine.
 //!
 //! - [`Case::of`] a seed says which fault strikes when, and what is moved how;
 //! - [`Chaos::play`] carries one out on a lab, and says in a [`Verdict`] what does not hold.
 //!
 //! After each: one host runs the machine and the other has nothing of it, the guest finds its
 //! memory as it should be, its client's connections live, and a second attempt succeeds, its
-//! digests being compared. `punctual chaos --seed N` shows one.
+//! digests being compared. A machine that lacks pages meanwhile may wait for them, and must have
+//! all of them once hosts and links are back. `punctual chaos --seed N` shows one.
+//!
+//! A QEMU is killed only where it is not the machine: at the destination before the commit, at the
+//! source behind it. There is nothing to ask of a move whose machine itself was killed.
 //!
 //! A clock that jumps and a disk that takes nothing are made for the daemons alone, by a small
 //! library before the C library's: the computer has one clock, and others need it.
@@ -18,6 +22,7 @@ mod disguise;
 mod fault;
 mod play;
 mod proxy;
+mod stage;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,9 +34,9 @@ use punctual_units::{Bytes, BytesPerSecond};
 use thiserror::Error;
 use toml::Table;
 
-pub use case::{Case, FAULTS, PHASES};
+pub use case::{Case, FAULTS, FOLLOWED, WHOLE};
 use disguise::Disguise;
-pub use fault::{Fault, Side, Way};
+pub use fault::Fault;
 use proxy::Proxy;
 
 use crate::client::ControlError;

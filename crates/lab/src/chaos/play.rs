@@ -4,15 +4,19 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use punctual_engine::Phase;
 use punctual_engine::report::{Ending, Holder};
 use punctual_host::api::{MigrateRequest, Migration};
+use punctual_model::Mode;
 
 use super::disguise::noisy;
-use super::fault::{Passing, Stage};
+use super::stage::Stage;
 use super::{Case, Chaos, ChaosError, Fault, MACHINE, Verdict, check};
+use crate::process::Process;
 
 /// What is asked of the moves: not to be on time, but to succeed on a busy computer.
 const DOWNTIME: Duration = Duration::from_secs(1);
+const TOO_SHORT: Duration = Duration::from_millis(10);
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// What has happened so far.
@@ -23,8 +27,10 @@ struct Course {
 
 /// What came of the move on which the fault struck.
 struct Failed {
-    /// The hosts whose daemons are to be started again.
-    to_be_started: Vec<String>,
+    /// The daemons that were started meanwhile.
+    started: Vec<Process>,
+    /// The host whose daemon is to be started anew.
+    to_be_restarted: Option<String>,
     /// Who has the machine, as its report says; `None` if that is not known, or nobody reports.
     owner: Option<Holder>,
 }
@@ -45,10 +51,11 @@ impl Chaos {
         let mut course = Course { begun: Instant::now(), noted: vec![] };
         self.witness.set(case.load.0, case.load.1)?;
         let source = self.home.clone();
-        let Failed { to_be_started, owner } = self.fail(case, &mut course)?;
-        for host in to_be_started {
+        let Failed { started, to_be_restarted, owner } = self.fail(case, &mut course)?;
+        started.into_iter().for_each(|daemon| self.scene.adopt_daemon(daemon));
+        if let Some(host) = to_be_restarted {
             self.restart(&host)?;
-            course.note(format_args!("daemon of {host} started"));
+            course.note(format_args!("daemon of {host} started anew"));
         }
         let mut wrong = self.look(&mut course);
         let stayed = self.home == source;
@@ -56,12 +63,13 @@ impl Chaos {
             wrong.push(format!("host {} has it, which is not what the report says", self.home));
         }
         if wrong.is_empty() {
-            self.try_again(&mut course, &mut wrong);
+            self.try_again(case, &mut course, &mut wrong);
         }
         Ok(Verdict { took: course.begun.elapsed(), course: course.noted, wrong })
     }
 
-    /// The move on which the fault strikes. Ends when all is mended but for daemons.
+    /// The move on which the fault strikes. Ends when all is mended but for a daemon whose disk was
+    /// full.
     fn fail(&self, case: &Case, course: &mut Course) -> Result<Failed, ChaosError> {
         let (source, destination) = (self.home.clone(), self.other(&self.home));
         let (_, proxy) = self
@@ -82,8 +90,8 @@ impl Chaos {
             Fault::Corrupted => noisy(&destination),
             _ => destination.clone(),
         };
-        let request =
-            MigrateRequest { mode: Some(case.mode), policy: Some(case.policy), ..request(&to) };
+        let policy = Some(case.policy);
+        let request = MigrateRequest { policy, bandwidth: case.bandwidth, ..request(case, &to) };
         let mut struck = None;
         let ended = self.scene.migrate(&source, &request, |migration| {
             if struck.is_none() && has_come(case, migration) {
@@ -95,21 +103,22 @@ impl Chaos {
             Ok(migration) => course.note(told(migration)),
             Err(error) => course.note(error),
         }
+        let mut started = vec![];
         match struck {
             Some(passing) => {
                 if let Some(passing) = passing? {
-                    passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                    let passed = passing.join();
+                    started = passed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                     course.note("it has passed");
                 }
             }
             None => course.note("the move was over before the fault could strike"),
         }
         case.fault.mend(&stage)?;
-        let to_be_started = case.fault.to_be_started().iter();
-        let to_be_started = to_be_started.map(|side| stage.host(*side).to_owned()).collect();
+        let to_be_restarted = case.fault.to_be_restarted().map(|side| stage.host(side).to_owned());
         let report = ended.ok().and_then(|migration| migration.report);
         let owner = report.map(|report| report.owner).filter(|owner| *owner != Holder::Unknown);
-        Ok(Failed { to_be_started, owner })
+        Ok(Failed { started, to_be_restarted, owner })
     }
 
     /// That one host has the machine, well, and the other nothing of it.
@@ -129,9 +138,9 @@ impl Chaos {
     }
 
     /// A second attempt, from where the machine is now, and all that must hold behind it.
-    fn try_again(&mut self, course: &mut Course, wrong: &mut Vec<String>) {
+    fn try_again(&mut self, case: &Case, course: &mut Course, wrong: &mut Vec<String>) {
         let (from, to) = (self.home.clone(), self.other(&self.home));
-        let again = self.scene.migrate(&from, &request(&to), |_| {});
+        let again = self.scene.migrate(&from, &request(case, &to), |_| {});
         match again.as_ref().map(|migration| migration.report.as_ref()) {
             Ok(Some(report))
                 if report.outcome == Ending::Completed && report.ram_digest_equal == Some(true) =>
@@ -161,8 +170,8 @@ impl Chaos {
     }
 }
 
-/// What ends a fault that passes.
-type Passes = Option<thread::JoinHandle<Result<(), ChaosError>>>;
+/// What ends a fault that passes; it returns the daemons that it starts.
+type Passes = Option<thread::JoinHandle<Result<Vec<Process>, ChaosError>>>;
 
 fn strike(
     case: &Case,
@@ -170,14 +179,15 @@ fn strike(
     migration: &Migration,
     course: &mut Course,
 ) -> Result<Passes, ChaosError> {
-    case.fault.strike(stage)?;
+    let struck = case.fault.strike(stage)?;
     let phase = migration.progress.as_ref().map(|progress| progress.phase);
     let seen = phase.map(|phase| format!(" ({phase} was seen)")).unwrap_or_default();
-    course.note(format_args!("{}{seen}", case.fault));
+    let late = if struck { "" } else { ": there was nothing to strike" };
+    course.note(format_args!("{}{seen}{late}", case.fault));
     if !case.fault.passes() {
         return Ok(None);
     }
-    let passing: Passing = stage.passing()?;
+    let passing = stage.passing()?;
     let (fault, lasts) = (case.fault, case.lasts);
     Ok(Some(thread::spawn(move || {
         thread::sleep(lasts);
@@ -185,20 +195,25 @@ fn strike(
     })))
 }
 
-fn request(to: &str) -> MigrateRequest {
+fn request(case: &Case, to: &str) -> MigrateRequest {
+    // A hybrid move lets pages follow only where it could not be on time otherwise.
+    let downtime = if case.mode == Mode::Hybrid { TOO_SHORT } else { DOWNTIME };
     MigrateRequest {
+        mode: Some(case.mode),
         verify: true,
         look: Some(Duration::ZERO),
         // The hosts learn from what goes wrong here how long interruptions take, and would refuse.
         force: true,
-        ..MigrateRequest::new(MACHINE, to, DOWNTIME, WITHIN)
+        ..MigrateRequest::new(MACHINE, to, downtime, WITHIN)
     }
 }
 
 /// Whether a move is in the phase of the case, or beyond it.
 fn has_come(case: &Case, migration: &Migration) -> bool {
     let phase = migration.progress.as_ref().map(|progress| progress.phase);
-    phase.is_some_and(|phase| phase >= case.phase) && !migration.has_ended()
+    // Behind them the move is over: that the handover has ended where pages follow is no moment.
+    let come = |phase| phase >= case.phase && phase < Phase::Aborting;
+    phase.is_some_and(come) && !migration.has_ended()
 }
 
 fn told(migration: &Migration) -> String {

@@ -115,9 +115,14 @@ impl Scene {
     /// It does not answer.
     pub fn start_daemon(&mut self, host: &str) -> Result<(), SceneError> {
         let daemon = start_daemon(self.lab(), host, &self.program)?;
-        self.daemons.retain(|other| other.record().place != host);
-        self.daemons.push(daemon);
+        self.adopt_daemon(daemon);
         Ok(())
+    }
+
+    /// Takes a daemon that somebody else started on a host for the one of that host.
+    pub(crate) fn adopt_daemon(&mut self, daemon: Process) {
+        self.daemons.retain(|other| other.record().place != daemon.record().place);
+        self.daemons.push(daemon);
     }
 
     /// The daemon of a host.
