@@ -1,5 +1,6 @@
 //! Tasks of the project that need a program: `cargo xtask check` is what CI runs before the tests.
 
+mod clock;
 mod rooms;
 mod tidy;
 
@@ -9,10 +10,10 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let task = std::env::args().nth(1);
     match task.as_deref() {
-        Some("check") => check(&["fmt", "lint", "tidy", "rooms"]),
-        Some(one @ ("fmt" | "lint" | "tidy" | "rooms")) => check(&[one]),
+        Some("check") => check(&["fmt", "lint", "tidy", "rooms", "clock"]),
+        Some(one @ ("fmt" | "lint" | "tidy" | "rooms" | "clock")) => check(&[one]),
         _ => {
-            eprintln!("usage: cargo xtask check | fmt | lint | tidy | rooms");
+            eprintln!("usage: cargo xtask check | fmt | lint | tidy | rooms | clock");
             ExitCode::from(2)
         }
     }
@@ -30,6 +31,7 @@ fn check(names: &[&str]) -> ExitCode {
                 &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"],
             ),
             "tidy" => tidy::findings(&root),
+            "clock" => clock::findings(&root),
             _ => rooms::findings(&root),
         };
         for finding in &findings {

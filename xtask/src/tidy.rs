@@ -18,12 +18,7 @@ const SHAPELESS: [&str; 5] = ["utils.rs", "util.rs", "common.rs", "helpers.rs", 
 /// What is untidy in the Rust sources below `root`.
 pub(crate) fn findings(root: &Path) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut sources = Vec::new();
-    for folder in ["crates", "guests", "xtask", "fuzz"] {
-        collect(&root.join(folder), &mut sources);
-    }
-    sources.sort();
-    for path in sources {
+    for path in sources(root) {
         let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         match fs::read_to_string(&path) {
             Ok(text) => findings.extend(of_file(&shown, &text)),
@@ -31,6 +26,16 @@ pub(crate) fn findings(root: &Path) -> Vec<String> {
         }
     }
     findings
+}
+
+/// The Rust sources below `root`, in order.
+pub(crate) fn sources(root: &Path) -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    for folder in ["crates", "guests", "xtask", "fuzz"] {
+        collect(&root.join(folder), &mut sources);
+    }
+    sources.sort();
+    sources
 }
 
 fn of_file(name: &str, text: &str) -> Vec<String> {
