@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use punctual_engine::report::{Ending, Promise};
-use punctual_engine::{Report, Request};
+use punctual_engine::{FixedCost, Report, Request};
 use punctual_model::{Policy, Strategy};
 use punctual_units::BytesPerSecond;
 
@@ -123,9 +123,8 @@ impl Prospect<'_> {
     ) -> Report {
         let draw = Draw { number: number as u64 };
         let start = self.replay.duration().mul_f64((number as f64 + draw.unit(0)) / of as f64);
-        let link = Link::new(draw.rate(self.facts), self.facts.round_trip);
-        let fixed = draw.one(1, &self.facts.fixed).unwrap_or_default();
-        let preparing = draw.one(2, &self.facts.preparing).unwrap_or(Facts::PREPARING);
+        let Drawn { rate, fixed, preparing } = draw.of(self.facts);
+        let link = Link::new(rate, self.facts.round_trip);
         let costs = Costs::from_history(fixed, preparing, &link);
         let terms = Terms { downtime: self.ask.downtime, bandwidth: self.ask.bandwidth };
         let mut writes = Playback::new(self.replay, start, self.facts.writing, number as u64);
@@ -147,17 +146,34 @@ impl Prospect<'_> {
         }
     }
 
-    /// What the link carries for this move.
+    /// What is expected of the link.
     pub(crate) fn rate(&self) -> BytesPerSecond {
         let link = self.facts.bandwidth;
         self.ask.bandwidth.map_or(link, |asked| asked.min(link))
+    }
+
+    /// What the move with this number finds, and may use of it.
+    pub(crate) fn drawn(&self, number: usize) -> Drawn {
+        let drawn = Draw { number: number as u64 }.of(self.facts);
+        let rate = self.ask.bandwidth.map_or(drawn.rate, |asked| asked.min(drawn.rate));
+        Drawn { rate, ..drawn }
     }
 }
 
 /// What differs from sample to sample, by the sample's number alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draw {
-    pub(crate) number: u64,
+struct Draw {
+    number: u64,
+}
+
+/// What a move finds, whatever way it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drawn {
+    /// What the link carries.
+    pub(crate) rate: BytesPerSecond,
+    pub(crate) fixed: FixedCost,
+    /// From the offer to the first page.
+    pub(crate) preparing: Duration,
 }
 
 impl Draw {
@@ -166,12 +182,20 @@ impl Draw {
         crate::chance::unit(self.number << 8 | about)
     }
 
-    pub(crate) fn one<T: Copy>(self, about: u64, of: &[T]) -> Option<T> {
+    fn one<T: Copy>(self, about: u64, of: &[T]) -> Option<T> {
         of.get((self.unit(about) * of.len() as f64) as usize).copied()
     }
 
+    fn of(self, facts: &Facts) -> Drawn {
+        Drawn {
+            rate: self.rate(facts),
+            fixed: self.one(1, &facts.fixed).unwrap_or_default(),
+            preparing: self.one(2, &facts.preparing).unwrap_or(Facts::PREPARING),
+        }
+    }
+
     /// The link's rate, scattered by a normal distribution cut at three deviations.
-    pub(crate) fn rate(self, facts: &Facts) -> BytesPerSecond {
+    fn rate(self, facts: &Facts) -> BytesPerSecond {
         let (radius, angle) = (self.unit(3).max(1e-9), self.unit(4) * std::f64::consts::TAU);
         let normal = ((-2.0 * radius.ln()).sqrt() * angle.cos()).clamp(-3.0, 3.0);
         let share = (1.0 + facts.bandwidth_spread * normal).max(0.1);

@@ -13,9 +13,9 @@ use punctual_units::{Bytes, BytesPerSecond};
 use super::exposure::waits;
 use super::other_ways::Memory;
 use super::{Forecast, Way};
-use crate::predict::{Draw, Missing, Prospect, Sample, Samples, WATCHED, Workers};
+use crate::Ask;
+use crate::predict::{Drawn, Missing, Prospect, Sample, Samples, WATCHED, Workers};
 use crate::simulate::Costs;
-use crate::{Ask, Facts};
 
 /// A hybrid goes on with its rounds as long as each leaves less than this share of what was left ...
 const WORTHWHILE: f64 = 0.8;
@@ -31,12 +31,9 @@ const LISTED: f64 = 3.0;
 pub(super) fn post_copy(prospect: &Prospect<'_>, samples: usize) -> Forecast {
     let memory = Memory::of(prospect.replay);
     let Prospect { facts, ask, .. } = prospect;
-    let samples: Samples = (0..samples as u64)
+    let samples: Samples = (0..samples)
         .map(|number| {
-            let draw = Draw { number };
-            let rate = draw.rate(facts).min(ask.bandwidth.unwrap_or(facts.bandwidth));
-            let fixed = draw.one(1, &facts.fixed).unwrap_or_default();
-            let preparing = draw.one(2, &facts.preparing).unwrap_or(Facts::PREPARING);
+            let Drawn { rate, fixed, preparing } = prospect.drawn(number);
             let pages = memory.zero + memory.filled;
             // Nearly all of it is missing, so that the list is as short as the memory has few holes.
             let state = rate.time_for(FixedCost::STATE);
@@ -91,8 +88,7 @@ fn after_rounds(
     let standing = Prospect { ask: &ask, ..*prospect };
     standing.each(samples, workers, &|number| {
         let report = standing.simulate_by(policy, strategy, number, samples, true);
-        let rate = Draw { number: number as u64 }.rate(prospect.facts);
-        follow(prospect, rate.min(prospect.rate()), report)
+        follow(prospect, prospect.drawn(number).rate, report)
     })
 }
 

@@ -5,7 +5,7 @@ use punctual_engine::report::Predicted;
 use super::{AtMost, Forecast, Way};
 use std::time::Duration;
 
-use crate::predict::{Draw, Prospect, Sample, Samples};
+use crate::predict::{Drawn, Prospect, Sample, Samples};
 use crate::replay::Replay;
 use crate::simulate::Costs;
 use crate::{Ask, Facts};
@@ -16,12 +16,9 @@ use punctual_units::{Bytes, Pages, Probability};
 pub(super) fn stop_and_copy(prospect: &Prospect<'_>, samples: usize) -> Forecast {
     let memory = Memory::of(prospect.replay);
     let Prospect { facts, ask, .. } = prospect;
-    let samples: Samples = (0..samples as u64)
+    let samples: Samples = (0..samples)
         .map(|number| {
-            let draw = Draw { number };
-            let rate = draw.rate(facts).min(ask.bandwidth.unwrap_or(facts.bandwidth));
-            let fixed = draw.one(1, &facts.fixed).unwrap_or_default();
-            let preparing = draw.one(2, &facts.preparing).unwrap_or(Facts::PREPARING);
+            let Drawn { rate, fixed, preparing } = prospect.drawn(number);
             let costs = Costs::default();
             let packing = costs.first.mul_f64(memory.filled) + costs.zero.mul_f64(memory.zero);
             let sending = rate.time_for(memory.packed).max(packing);
