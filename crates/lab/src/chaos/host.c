@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,16 +33,18 @@ __attribute__((constructor)) static void begin(void) {
   disk = getenv("PUNCTUAL_LAB_DISK");
 }
 
+static void put_off(struct timespec *time, long long by) {
+  long long nanoseconds = time->tv_nsec + by;
+  long long seconds = nanoseconds / 1000000000 - (nanoseconds % 1000000000 < 0);
+  time->tv_sec += seconds;
+  time->tv_nsec = nanoseconds - seconds * 1000000000;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time) {
   static int (*real)(clockid_t, struct timespec *);
   if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
   int failed = real(clock, time);
-  if (!failed && clock == CLOCK_REALTIME && host) {
-    long long nanoseconds = time->tv_nsec + host->clock;
-    long long seconds = nanoseconds / 1000000000 - (nanoseconds % 1000000000 < 0);
-    time->tv_sec += seconds;
-    time->tv_nsec = nanoseconds - seconds * 1000000000;
-  }
+  if (!failed && clock == CLOCK_REALTIME && host) put_off(time, host->clock);
   return failed;
 }
 
@@ -51,6 +54,20 @@ int gettimeofday(struct timeval *restrict time, void *restrict zone) {
   int failed = clock_gettime(CLOCK_REALTIME, &now);
   if (!failed) *time = (struct timeval){now.tv_sec, now.tv_nsec / 1000};
   return failed;
+}
+
+/* The kernel ends a wait by its own clock: a deadline is told it by that. QEMU 7.2 would else hold
+ * its lock for an hour where it means a millisecond. */
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict deadline) {
+  static int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+  /* The one of this name with no version has another type of condition. */
+  if (!real) real = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+  struct timespec by_kernel = *deadline;
+  /* glibc notes there of which clock a condition is. */
+  int is_monotonic = condition->__data.__wrefs & 2;
+  if (host && !is_monotonic) put_off(&by_kernel, -host->clock);
+  return real(condition, mutex, &by_kernel);
 }
 
 static int is_full(int file) {
