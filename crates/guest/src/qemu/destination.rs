@@ -11,6 +11,7 @@ use punctual_units::{LayoutError, PageSet};
 use serde_json::json;
 use thiserror::Error;
 
+use super::announce::Announcement;
 use super::belongings::Belongings;
 use super::device_state::pair;
 use super::launch::{Launched, last_words, launch};
@@ -51,6 +52,8 @@ pub struct Destination {
     began: Mark,
     /// Whether dropping it leaves it alone: it is the machine, or was removed.
     keep: bool,
+    /// What the network is told since it runs.
+    announcement: Option<Announcement>,
 }
 
 /// What can go wrong with the machine at the destination.
@@ -130,6 +133,7 @@ impl Destination {
             belongings,
             stream: None,
             keep: false,
+            announcement: None,
             plan: plan.clone(),
         };
         // On an error it is dropped, and so discarded.
@@ -187,12 +191,15 @@ impl Destination {
         }
     }
 
-    fn run(&self) -> Result<Instant, QmpError> {
+    /// Lets it run, and has it announced at once: nobody waits for the announcement, since from now
+    /// on QEMU answers only when the processors let it.
+    fn run(&mut self) -> Result<Instant, QmpError> {
         let mark = self.qmp.mark();
-        self.qmp.execute("cont", json!({}))?;
+        let running = self.qmp.begin("cont", json!({}))?;
+        self.announcement = Some(Announcement::begin(&self.qmp, &self.plan.machine));
+        running.answer()?;
         let ran = Instant::now();
         let resumed = self.qmp.seen_event(mark, |event| event.name == "RESUME");
-        migration::announce(&self.qmp, &self.plan.machine);
         Ok(resumed.map_or(ran, |event| event.at))
     }
 

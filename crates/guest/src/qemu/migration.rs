@@ -140,18 +140,8 @@ pub fn run_on(qmp: &Qmp, machine: &str) -> Result<(), QmpError> {
         (Err(QmpError::Timeout { .. }), Some(refusal)) => return Err(refusal.into()),
         (ran, _) => ran?,
     }
-    announce(qmp, machine);
+    super::announce::announce(qmp, machine);
     Ok(())
-}
-
-/// Has the network learn behind which port the guest's addresses are: five announcements, the
-/// first at once. Where that fails the machine runs all the same, and the network learns by what
-/// the guest sends; so it is only logged.
-pub fn announce(qmp: &Qmp, machine: &str) {
-    let times = json!({ "initial": 50, "max": 550, "rounds": 5, "step": 100 });
-    if let Err(error) = qmp.execute("announce-self", times) {
-        tracing::warn!(machine, %error, "the guest's addresses are not announced");
-    }
 }
 
 /// Switches off capabilities, where nothing is known of what was set before.

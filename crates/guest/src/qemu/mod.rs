@@ -10,6 +10,7 @@
 //! A QEMU machine never runs by itself where it was moved to, and at the source it can be made to
 //! run from every state ([`Source::recover`]) until the move is decided.
 
+mod announce;
 mod belongings;
 pub mod command_line;
 pub mod describe;

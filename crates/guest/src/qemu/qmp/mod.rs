@@ -127,6 +127,20 @@ impl Qmp {
         self.send("getfd", json!({ "fdname": name }), &[fd], ANSWER).map(drop)
     }
 
+    /// Sends a command without waiting for its answer. QEMU carries out commands in the order in
+    /// which they were sent.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn begin(
+        self: &Arc<Self>,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<Begun, QmpError> {
+        let id = self.write(command, arguments, &[])?;
+        Ok(Begun { qmp: Arc::clone(self), command, id })
+    }
+
     fn send(
         &self,
         command: &str,
@@ -134,22 +148,39 @@ impl Qmp {
         fds: &[BorrowedFd<'_>],
         timeout: Duration,
     ) -> Result<Value, QmpError> {
+        let id = self.write(command, arguments, fds)?;
+        self.answer(command, id, timeout)
+    }
+
+    /// Writes a command; returns the number that its answer will have.
+    fn write(
+        &self,
+        command: &str,
+        arguments: Value,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<u64, QmpError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         line.push('\n');
         tracing::trace!(command, id, "qmp");
-        let lost = |cause: String| QmpError::Lost { command: command.to_owned(), cause };
-        {
-            // A poisoned lock guards a socket alone, on which a line is written whole or not.
-            let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            socket::send(&writer, line.as_bytes(), fds).map_err(|cause| lost(cause.to_string()))?;
-        }
+        // A poisoned lock guards a socket alone, on which a line is written whole or not.
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        socket::send(&writer, line.as_bytes(), fds).map_err(|cause| QmpError::Lost {
+            command: command.to_owned(),
+            cause: cause.to_string(),
+        })?;
+        Ok(id)
+    }
+
+    fn answer(&self, command: &str, id: u64, timeout: Duration) -> Result<Value, QmpError> {
         match self.inbox.reply(id, Instant::now() + timeout) {
             inbox::Reply::Answer(value) => Ok(value),
             inbox::Reply::Refused { class, description } => {
                 Err(CommandError { command: command.to_owned(), class, description }.into())
             }
-            inbox::Reply::Closed(cause) => Err(lost(cause)),
+            inbox::Reply::Closed(cause) => {
+                Err(QmpError::Lost { command: command.to_owned(), cause })
+            }
             inbox::Reply::Late => {
                 Err(QmpError::Timeout { what: format!("the command `{command}`"), after: timeout })
             }
@@ -186,6 +217,25 @@ impl Qmp {
     #[must_use]
     pub fn seen_event(&self, mark: Mark, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
         self.inbox.event(mark, Instant::now(), wanted).ok().flatten()
+    }
+}
+
+/// A command that was sent and may not have been carried out yet.
+#[derive(Debug)]
+#[must_use = "whether QEMU refused it is in its answer"]
+pub struct Begun {
+    qmp: Arc<Qmp>,
+    command: &'static str,
+    id: u64,
+}
+
+impl Begun {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn answer(self) -> Result<Value, QmpError> {
+        self.qmp.answer(self.command, self.id, ANSWER)
     }
 }
 

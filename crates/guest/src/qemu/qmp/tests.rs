@@ -49,6 +49,20 @@ fn events_and_answers_come_in_any_order() {
 }
 
 #[test]
+fn commands_that_were_begun_are_answered_each_for_itself() {
+    let (_place, path) = monitor(&[
+        r#"{"return": "runs", "id": ID}"#,
+        r#"{"error": {"class": "GenericError", "desc": "nobody to tell"}, "id": ID}"#,
+    ]);
+    let qmp = Arc::new(Qmp::connect(&path).unwrap());
+    let first = qmp.begin("cont", json!({})).unwrap();
+    let second = qmp.begin("announce-self", json!({})).unwrap();
+    let refused = second.answer().unwrap_err().to_string();
+    assert_eq!(refused, "QEMU refused `announce-self`: nobody to tell (GenericError)");
+    assert_eq!(first.answer().unwrap(), "runs");
+}
+
+#[test]
 fn a_refusal_carries_the_command_and_qemus_words() {
     let (_place, path) = monitor(&[
         r#"{"error": {"class": "CommandNotFound", "desc": "The command x has not been found"}, "id": ID}"#,
