@@ -16,6 +16,7 @@ mod taking;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use punctual_engine::report::{Ending, Engine, Holder, Policy, Report};
 use punctual_engine::{
@@ -31,6 +32,11 @@ use crate::host::Host;
 use crate::hypervisor::{Departure, Handle, Succession};
 use crate::migrations::Ticket;
 use crate::registry::{Record, Standing};
+
+/// How long the process that was replaced is left alone, so that its end does not take processors
+/// from the guest's first moments in the new one: the kernel needs some 20 ms to unmap 512 MiB, just
+/// when, without KVM, QEMU translates the guest's code anew.
+const UNDISTURBED: Duration = Duration::from_millis(250);
 
 /// An attempt that ended before the engine had it.
 struct Unbegun {
@@ -229,6 +235,7 @@ impl Replacing {
                     self.put_in_order(self.take_possession());
                     return report;
                 }
+                thread::sleep(UNDISTURBED);
                 if let Err(error) = surrendered.remove() {
                     tracing::error!(machine = name, %error, "something is left of its old QEMU");
                 }
