@@ -69,7 +69,9 @@ fn a_stop_that_overruns_what_was_promised_is_given_up_and_the_guest_runs_on() {
     wait_for_last_copy(&stage);
     // Neither the pages nor the word that they have come get through.
     let ways = [("a", "b"), ("b", "a")];
-    ways.map(|(from, to)| stage.scene().lab().obstruct(from, to, Obstruction::Stall).unwrap());
+    for (from, to) in ways {
+        stage.scene().lab().obstruct(from, to, Obstruction::Stall).unwrap();
+    }
     let told = migration.end().expect(FAILED);
     // The link still stands: it was not waited for.
     let report = told.json();
@@ -80,7 +82,9 @@ fn a_stop_that_overruns_what_was_promised_is_given_up_and_the_guest_runs_on() {
     stage.expect_at("web", "a");
     guest.expect_well();
 
-    ways.map(|(from, _)| stage.scene().lab().clear(from).unwrap());
+    for (from, _) in ways {
+        stage.scene().lab().clear(from).unwrap();
+    }
     stage.expect_bare("b");
     stage.migrate("web", "a", "b", &["--downtime", "2s"]);
     guest.expect_well();

@@ -112,3 +112,44 @@ impl Disguise {
         script.set_permissions(fs::Permissions::from_mode(0o700))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for 10 ms, by a clock that it asks first, as QEMU does.
+    const WAIT: &str = "
+        #include <pthread.h>
+        #include <sys/time.h>
+        int main(void) {
+          pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+          pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+          struct timeval now;
+          gettimeofday(&now, NULL);
+          long end = now.tv_usec + 10000;
+          struct timespec deadline = {now.tv_sec + end / 1000000, end % 1000000 * 1000};
+          pthread_mutex_lock(&mutex);
+          while (!pthread_cond_timedwait(&condition, &mutex, &deadline)) {}
+          return 0;
+        }";
+
+    #[test]
+    fn who_waits_by_a_clock_that_is_ahead_waits_no_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let disguise = Disguise { directory: directory.path().to_owned() };
+        disguise.compile().unwrap();
+        let control = directory.path().join("control");
+        let ahead: i64 = 3_600_000_000_000;
+        fs::write(&control, [ahead.to_ne_bytes(), [0; 8]].concat()).unwrap();
+        let (source, program) = (directory.path().join("wait.c"), directory.path().join("wait"));
+        fs::write(&source, WAIT).unwrap();
+        let built =
+            Command::new("cc").arg(&source).arg("-o").arg(&program).arg("-pthread").status();
+        assert!(built.unwrap().success());
+        // It would wait for an hour.
+        let mut waiting = Command::new("timeout");
+        waiting.arg("60").arg(&program).env("PUNCTUAL_LAB_CONTROL", &control);
+        let ended = waiting.env("LD_PRELOAD", disguise.library()).status().unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+}
