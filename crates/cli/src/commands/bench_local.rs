@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use comfy_table::CellAlignment;
-use punctual_lab::bench::local::{self, Local, LocalRow, LocalSpec, Replacement};
+use punctual_lab::bench::local::{self, Local, LocalRow, LocalSpec, Parts, Replacement};
 use serde::Serialize;
 
 use super::demo::newest;
@@ -55,15 +55,24 @@ fn in_a_line(one: &Replacement) -> String {
 fn table(outcome: &Local, row: &LocalRow) -> comfy_table::Table {
     let mut table = output::plain();
     table.set_header(["", "MEDIAN (LEAST–MOST)"]);
+    let Parts { stop_ms, save_ms, load_ms, commit_ms, run_ms } = row.parts;
     for (name, spread, digits) in [
-        ("client gap, ms", row.gap_ms, 1),
-        ("gap undisturbed, ms", row.baseline_gap_ms, 1),
-        ("interruption reported, ms", row.downtime_ms, 1),
-        ("fixed part of a move, ms", row.fixed_ms, 1),
-        ("client gap of a move, ms", row.move_gap_ms, 1),
-        ("client gap / fixed part", row.ratio, 2),
+        ("client gap, ms", Some(row.gap_ms), 1),
+        ("  until the new QEMU is heard", row.until_announced_ms, 1),
+        ("  then until the guest is heard", row.until_heard_ms, 1),
+        ("gap undisturbed, ms", Some(row.baseline_gap_ms), 1),
+        ("interruption reported, ms", Some(row.downtime_ms), 1),
+        ("  stop", Some(stop_ms), 1),
+        ("  save the device state", Some(save_ms), 1),
+        ("  load it", Some(load_ms), 1),
+        ("  commit", Some(commit_ms), 1),
+        ("  run", Some(run_ms), 1),
+        ("fixed part of a move, ms", Some(row.fixed_ms), 1),
+        ("client gap of a move, ms", Some(row.move_gap_ms), 1),
+        ("client gap / fixed part", Some(row.ratio), 2),
     ] {
-        table.add_row([name.to_owned(), output::spread(spread, 1.0, digits)]);
+        let figure = spread.map_or_else(|| "-".to_owned(), |all| output::spread(all, 1.0, digits));
+        table.add_row([name.to_owned(), figure]);
     }
     let column = table.column_mut(1).expect("the table has two columns");
     column.set_cell_alignment(CellAlignment::Right);

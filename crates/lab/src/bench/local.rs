@@ -1,6 +1,8 @@
 //! What it costs a client that a guest gets another QEMU on its host, beside what no move of it to
 //! another host can do without.
 
+mod announced;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,8 +14,10 @@ use punctual_images::Qemu;
 use punctual_units::{Bytes, Pages};
 use serde::Serialize;
 
+use self::announced::Announcements;
 use super::{Spread, TrialError};
-use crate::scene::{Guest, GuestSpec, Scene};
+use crate::client::Gap;
+use crate::scene::{Guest, GuestSpec, Scene, SceneError};
 use crate::{LabName, LabSpec};
 
 /// How long the guest settles after its boot and after its move, and how long it is then watched
@@ -44,6 +48,9 @@ pub struct LocalSpec {
 pub struct Replacement {
     /// The longest silence at the client when it got another QEMU, in milliseconds.
     pub gap_ms: f64,
+    /// Its first part, until the client heard that the new QEMU lets the guest run; nothing if it
+    /// did not within that silence.
+    pub until_announced_ms: Option<f64>,
     /// The longest silence while nothing disturbed the guest.
     pub baseline_gap_ms: f64,
     /// The interruption by the report.
@@ -79,10 +86,16 @@ pub struct Local {
 pub struct LocalRow {
     /// See [`Replacement::gap_ms`]; as for those that follow.
     pub gap_ms: Spread,
+    /// Its part before the new QEMU was heard.
+    pub until_announced_ms: Option<Spread>,
+    /// Its part behind that: until the guest itself was heard.
+    pub until_heard_ms: Option<Spread>,
     /// The silence without any interruption.
     pub baseline_gap_ms: Spread,
     /// The interruption by the report.
     pub downtime_ms: Spread,
+    /// Its parts, in their order.
+    pub parts: Parts,
     /// The fixed part of a move.
     pub fixed_ms: Spread,
     /// The silence in a move.
@@ -91,15 +104,50 @@ pub struct LocalRow {
     pub ratio: Spread,
 }
 
+/// Where the time of an interruption went that copied nothing, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Parts {
+    /// The processors stood; until the disks were quiet, too.
+    pub stop_ms: Spread,
+    /// Until the state of the devices was saved.
+    pub save_ms: Spread,
+    /// Until the new process had loaded it.
+    pub load_ms: Spread,
+    /// Until the commit was recorded.
+    pub commit_ms: Spread,
+    /// Until it was heard that the machine runs.
+    pub run_ms: Spread,
+}
+
+impl Replacement {
+    /// The part of the gap behind the announcement.
+    fn until_heard_ms(&self) -> Option<f64> {
+        self.until_announced_ms.map(|until| self.gap_ms - until)
+    }
+}
+
 impl Local {
     /// The medians; `None` without a guest.
     #[must_use]
     pub fn row(&self) -> Option<LocalRow> {
-        let of = |figure: fn(&Replacement) -> f64| Spread::of(self.replacements.iter().map(figure));
+        let all = || self.replacements.iter();
+        let of = |figure: fn(&Replacement) -> f64| Spread::of(all().map(figure));
+        let part = |part: fn(&Phases) -> Duration| {
+            Spread::of(all().map(|one| milliseconds(part(&one.phases))))
+        };
         Some(LocalRow {
             gap_ms: of(|one| one.gap_ms)?,
+            until_announced_ms: Spread::of(all().filter_map(|one| one.until_announced_ms)),
+            until_heard_ms: Spread::of(all().filter_map(Replacement::until_heard_ms)),
             baseline_gap_ms: of(|one| one.baseline_gap_ms)?,
             downtime_ms: of(|one| one.downtime_ms)?,
+            parts: Parts {
+                stop_ms: part(|phases| phases.stop)?,
+                save_ms: part(|phases| phases.final_copy)?,
+                load_ms: part(|phases| phases.device_state)?,
+                commit_ms: part(|phases| phases.commit)?,
+                run_ms: part(|phases| phases.resume)?,
+            },
             fixed_ms: of(|one| one.fixed_ms)?,
             move_gap_ms: of(|one| one.move_gap_ms)?,
             ratio: of(|one| one.gap_ms / one.fixed_ms)?,
@@ -132,6 +180,7 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
     let options = Options { workload: Workload::Idle, rate: 0, ..Options::default() };
     let guest = GuestSpec::new("local", spec.qemu.clone(), options);
     let guest = scene.start_guest("a", &GuestSpec { memory: spec.memory, ..guest })?;
+    let announcements = Announcements::listen(scene.lab()).map_err(SceneError::from)?;
     std::thread::sleep(SETTLE);
     let watched = Instant::now();
     std::thread::sleep(BASELINE);
@@ -139,6 +188,7 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
     let report = upgrade(scene, &guest)?;
     std::thread::sleep(AFTER);
     let seen = Instant::now();
+    let announced = announcements.take();
     let moved = move_away(scene, &guest)?;
     std::thread::sleep(AFTER);
     let moved_away = Instant::now();
@@ -150,20 +200,29 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
     scene.ask("b", |client| async move { client.stop(name).await })?;
     let longest = |window| {
         let reception = guest.beacon.arrivals(|arrivals| arrivals.reception(window));
-        reception.map_or(f64::NAN, |seen| milliseconds(seen.largest.length()))
+        reception.map(|seen| seen.largest)
     };
+    let length = |gap: Option<Gap>| gap.map_or(f64::NAN, |gap| milliseconds(gap.length()));
+    let gap = longest(begun..seen);
     let downtime = |report: &Report| report.measured.downtime.unwrap_or_default();
     Ok(Replacement {
-        gap_ms: longest(begun..seen),
-        baseline_gap_ms: longest(watched..begun),
+        gap_ms: length(gap),
+        until_announced_ms: gap.and_then(|gap| until_announced(gap, &announced)),
+        baseline_gap_ms: length(longest(watched..begun)),
         downtime_ms: milliseconds(downtime(&report)),
         phases: report.measured.phases,
         wire_bytes: report.measured.wire_bytes,
         pages_sent: report.measured.pages_sent,
         total_s: report.measured.total.as_secs_f64(),
         fixed_ms: milliseconds(downtime(&moved).saturating_sub(moved.measured.phases.final_copy)),
-        move_gap_ms: longest(seen..moved_away),
+        move_gap_ms: length(longest(seen..moved_away)),
     })
+}
+
+/// How long into a silence the first announcement came.
+fn until_announced(gap: Gap, announced: &[Instant]) -> Option<f64> {
+    let inside = announced.iter().find(|at| (gap.from..gap.to).contains(at))?;
+    Some(milliseconds(inside.saturating_duration_since(gap.from)))
 }
 
 fn upgrade(scene: &Scene, guest: &Guest) -> Result<Report, TrialError> {

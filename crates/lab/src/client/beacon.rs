@@ -181,7 +181,11 @@ fn receive(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
-fn receive_one(socket: &UdpSocket, datagram: &mut [u8]) -> io::Result<(usize, Instant)> {
+/// Receives a datagram from a socket on which the kernel times them, and when it came.
+pub(crate) fn receive_one(
+    socket: &impl AsRawFd,
+    datagram: &mut [u8],
+) -> io::Result<(usize, Instant)> {
     let mut control = nix::cmsg_space!(TimeSpec);
     let mut buffers = [IoSliceMut::new(datagram)];
     let flags = MsgFlags::empty();

@@ -15,6 +15,7 @@ mod reception;
 mod stream;
 
 pub use arrivals::{Arrival, Arrivals, Kind};
+pub(crate) use beacon::receive_one;
 pub use beacon::{BeaconReceiver, Signs};
 pub(crate) use control::connect;
 pub use control::{Control, ControlError};
