@@ -20,6 +20,7 @@ use crate::api::Problem;
 use crate::departure::no_room;
 use crate::host::Host;
 use crate::hypervisor::Handle;
+use crate::journal::Left;
 use crate::native;
 use crate::registry::{Record, Standing, check_name};
 use crate::survey;
@@ -341,7 +342,12 @@ impl Host {
     /// What is left of a machine that went by this attempt, to be removed: its destination has it.
     /// Whoever takes the record removes the copy, and nobody else: a second question may find
     /// another machine of this name here.
+    ///
+    /// Not one of which pages were owed: that it runs there does not say that it has all of them.
     fn take_departed(&self, migration: MigrationId) -> Vec<Record> {
+        if self.journal.left(migration) == Some(Left::Committed { owing: true }) {
+            return vec![];
+        }
         let departed = Standing::Departed(migration.into());
         let is_it = |standing| standing == departed;
         let take = |record: Record| self.registry.shift(&record.name, is_it, Standing::Ending).ok();

@@ -88,20 +88,21 @@ fn leaving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(
 /// What is left of a machine that has gone before its pages.
 fn serving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     match host.journal.left(migration) {
-        Some(Left::Committed { .. }) => host.serve_on(record, migration),
         // Its destination has all of it: what is left here is in nobody's way but the operator's.
-        _ => host.discard(&record),
+        Some(Left::Ended) => host.discard(&record),
+        _ => host.serve_on(record, migration),
     }
 }
 
 /// A machine that has come before its pages.
 fn depending(host: &Arc<Host>, record: &Record, migration: MigrationId) -> Result<(), Problem> {
-    if !host.take_over(record, migration)? {
+    let Some(taken) = host.take_over(record, migration)? else {
         // The earlier daemon had ended the paging and was killed before it noted that.
         note(host, &Entry::Whole { migration });
         host.stand(&record.name, Standing::Resident);
-    }
-    Ok(())
+        return Ok(());
+    };
+    host.depend_on(&record.name, migration, taken)
 }
 
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
@@ -162,10 +163,14 @@ fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str)
 /// Makes a machine run that came here and is this host's.
 fn keep(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     // Whoever lets it run may touch pages that are still to come.
-    if host.take_over(&record, migration)? {
-        return host.hypervisor.recover(&record.handle);
+    let Some(taken) = host.take_over(&record, migration)? else { return let_run(host, record) };
+    let runs = host.hypervisor.recover(&record.handle);
+    if runs.is_ok() {
+        // Only now: the next daemon lets nothing run of which this is on record.
+        host.stand(&record.name, Standing::Depending(migration.into()));
     }
-    let_run(host, record)
+    host.depend_on(&record.name, migration, taken)?;
+    runs
 }
 
 /// Makes a machine run that is this host's.

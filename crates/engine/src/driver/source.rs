@@ -312,7 +312,8 @@ impl Driver<'_> {
                 Err(moved) => break *moved,
             }
         };
-        let following = lines.serving.filter(|_| left > Pages::ZERO);
+        // Where it was not heard to run, what is left here goes once it is heard to be whole.
+        let following = lines.serving.filter(|_| left > Pages::ZERO || !seen_running);
         let following = following.map(|serving| Following { serving, missing: left, since });
         if seen_running && following.is_none() {
             line.note(&Entry::Surrendered { migration: line.migration });

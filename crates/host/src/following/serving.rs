@@ -88,7 +88,10 @@ impl Host {
             )
         })?;
         let address = self.config.address_of(&to)?;
-        let left = self.hypervisor.remains(&record.name, &record.handle)?;
+        let Some(left) = self.hypervisor.remains(&record.name, &record.handle)? else {
+            tracing::warn!(machine = record.name, "nothing is left of what was to be served");
+            return self.discard(&record);
+        };
         self.stand(&record.name, Standing::Serving(migration.into()));
         tracing::warn!(machine = record.name, to, "still owes pages; its destination is sought");
         let host = Arc::clone(self);

@@ -232,11 +232,13 @@ pub trait Hypervisor: Send + Sync {
     fn depends(&self, name: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem>;
 
     /// A hold on what is left of a machine that was committed away and whose pages are still to be
-    /// served, where a daemon that was killed has left it. It cannot run the machine.
+    /// served, where a daemon that was killed has left it; `None`: its memory and its process are gone,
+    /// as by one that was killed while it removed them. It cannot run the machine.
     ///
     /// # Errors
-    /// Its memory is gone, or it runs.
-    fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem>;
+    /// Its memory cannot be opened, or it runs.
+    fn remains(&self, name: &str, handle: &Handle)
+    -> Result<Option<Box<dyn Surrendered>>, Problem>;
 
     /// Makes a machine ready to change its process on this host: to what `program` is, or to the
     /// program that it runs. Starts nothing; it runs on, untouched.

@@ -275,6 +275,10 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn depends(&self, name: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
+        if Reserved::of(handle).is_some() {
+            // It is started anew: nothing of it is anywhere else.
+            return Ok(None);
+        }
         let found = found(handle).ok_or_else(unreadable)?;
         // In this order: what is held cannot become another process of the same number.
         let process = Process::open(found.pid).ok().filter(|_| found.lives());
@@ -284,13 +288,22 @@ impl Hypervisor for QemuHypervisor {
         })
     }
 
-    fn remains(&self, name: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
+    fn remains(
+        &self,
+        name: &str,
+        handle: &Handle,
+    ) -> Result<Option<Box<dyn Surrendered>>, Problem> {
         if self.state(handle) == MachineState::Running {
             let what = format!("machine `{name}` was moved away and runs here all the same");
             return Err(Problem::failed(what, "stop it (QMP: stop) before anything else"));
         }
         let found = found(handle).ok_or_else(unreadable)?;
-        Ok(Box::new(Remains::open(self, name, handle, &found)?))
+        // Its process is ended before its memory is removed.
+        let is_removed = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+        if !found.lives() && found.ram.iter().any(is_removed) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Remains::open(self, name, handle, &found)?)))
     }
 
     fn arrived(&self, handle: &Handle) -> Result<Handle, Problem> {

@@ -85,6 +85,17 @@ impl Journal {
         })
     }
 
+    /// The machine of an attempt that was accepted here.
+    #[must_use]
+    pub fn accepted_as(&self, migration: MigrationId) -> Option<String> {
+        self.lock().entries.iter().find_map(|entry| match entry {
+            Entry::Accepted { migration: id, machine, .. } if *id == migration => {
+                Some(machine.clone())
+            }
+            _ => None,
+        })
+    }
+
     /// The last attempts by which machines came here from other hosts to stay, `most` of them: each
     /// with where its source answers.
     #[must_use]
@@ -147,9 +158,10 @@ fn tidied(entries: &[Entry], named: &HashSet<MigrationId>) -> Vec<Entry> {
     let dropped = old.iter().copied().filter(|id| !named.contains(id));
     let dropped: HashSet<_> = dropped.filter(|id| stage::is_decided(entries, *id)).collect();
     let whole: HashSet<_> = begun.iter().copied().filter(|id| !dropped.contains(id)).collect();
-    // How a machine left, or did not leave, this host. Nobody asks it about those that came.
+    // How a machine left, or did not leave, this host, and which that came depend on their sources
+    // no more: about others that came nobody asks it.
     let is_end = |entry: &Entry| {
-        matches!(entry, Entry::Aborted { .. } | Entry::Surrendered { .. })
+        matches!(entry, Entry::Aborted { .. } | Entry::Surrendered { .. } | Entry::Whole { .. })
             && !whole.contains(&entry.migration())
     };
     let ends: Vec<_> = entries.iter().filter(|entry| is_end(entry)).collect();
@@ -274,6 +286,21 @@ mod tests {
         check(&journal);
         drop(journal);
         check(&Journal::open(&directory.path().join("journal")).unwrap());
+    }
+
+    #[test]
+    fn that_a_machine_is_whole_is_known_when_the_log_was_tidied_of_how_it_came() {
+        let running = Entry::Running { migration: ONE };
+        let whole = Entry::Whole { migration: ONE };
+        let (_directory, journal) = after(&[accepted(), running, whole]);
+        let reason = "long ".repeat(1000);
+        for migration in (2..2 + KEPT as u128).map(MigrationId) {
+            journal.record(&offered(migration)).unwrap();
+            journal.record(&Entry::Aborted { migration, reason: reason.clone() }).unwrap();
+        }
+        journal.tidy(&HashSet::new()).unwrap();
+        assert_eq!(journal.accepted_as(ONE), None, "it was tidied");
+        assert_eq!(journal.came(ONE), Some(Came::Ours { whole: true }));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Fakes {
     links: Mutex<Option<Links>>,
     /// What the next that arrives fails at.
     fault: Mutex<Option<Call>>,
+    /// The next machine that lacks pages cannot be taken over.
+    not_taken_over: Mutex<bool>,
 }
 
 pub(super) fn layout() -> MemoryLayout {
@@ -49,6 +51,10 @@ impl Fakes {
 
     pub(super) fn fail_next_arrival(&self, call: Call) {
         *self.fault.lock().unwrap() = Some(call);
+    }
+
+    pub(super) fn fail_next_take_over(&self) {
+        *self.not_taken_over.lock().unwrap() = true;
     }
 
     pub(super) fn links(&self) -> Option<Links> {
@@ -138,12 +144,14 @@ impl Hypervisor for Arc<Fakes> {
     }
 
     fn depends(&self, _: &str, handle: &Handle) -> Result<Option<Arc<dyn Demand>>, Problem> {
+        if std::mem::take(&mut *self.not_taken_over.lock().unwrap()) {
+            return Err(Problem::failed("its missing pages cannot be fetched", ""));
+        }
         Ok(self.find(handle).and_then(|machine| machine.depends()))
     }
 
-    fn remains(&self, _: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
-        let gone = || Problem::failed("nothing of the machine is left", "");
-        Ok(self.find(handle).ok_or_else(gone)?.remains())
+    fn remains(&self, _: &str, handle: &Handle) -> Result<Option<Box<dyn Surrendered>>, Problem> {
+        Ok(self.find(handle).map(|machine| machine.remains()))
     }
 
     /// Their names count them.
@@ -187,7 +195,13 @@ impl Hypervisor for Arc<Fakes> {
         let gone = || Problem::failed("the machine is gone", "");
         let machine = self.find(handle).ok_or_else(gone)?;
         let resumed = match machine.status() {
-            Status::Loaded => machine.destination().resume().map(drop),
+            Status::Loaded => {
+                let mut destination = machine.destination();
+                let resumed = destination.resume().map(drop);
+                // It is this host's: one that does not run is not discarded.
+                std::mem::forget(destination);
+                resumed
+            }
             _ => machine.source().resume(),
         };
         resumed.map_err(|error| Problem::failed(error, ""))

@@ -2,6 +2,7 @@
 
 mod answers;
 mod fakes;
+mod following;
 mod moves;
 mod planning;
 mod processes;

@@ -102,9 +102,9 @@ impl Hypervisor for Arc<Processes> {
         Ok(taken.map_err(|error| Problem::failed(error, ""))?.flatten())
     }
 
-    fn remains(&self, _: &str, handle: &Handle) -> Result<Box<dyn Surrendered>, Problem> {
-        let process = self.get(handle).ok_or_else(|| Problem::failed("it has ended", ""))?;
-        Ok(Box::new(ProcessSource::new(process)).surrender())
+    fn remains(&self, _: &str, handle: &Handle) -> Result<Option<Box<dyn Surrendered>>, Problem> {
+        let remains = |process| Box::new(ProcessSource::new(process)).surrender();
+        Ok(self.get(handle).map(remains))
     }
 
     fn ties(&self, _: &[u8]) -> Result<Ties, Problem> {

@@ -16,10 +16,15 @@ use crate::api::MachineState;
 use crate::journal::{Came, Journal};
 use crate::registry::{Record, Registry, Standing};
 
-const ATTEMPT: MigrationId = MigrationId(7);
+pub(super) const ATTEMPT: MigrationId = MigrationId(7);
 
 /// What a killed daemon left: a record of `web`, entries of the journal, a machine.
-fn left(directory: &TempDir, host: &str, standing: Standing, entries: &[Entry]) -> Arc<Fakes> {
+pub(super) fn left(
+    directory: &TempDir,
+    host: &str,
+    standing: Standing,
+    entries: &[Entry],
+) -> Arc<Fakes> {
     let config = config(host, directory.path());
     std::fs::create_dir_all(&config.state_dir).unwrap();
     let registry = Registry::open(&config.machines()).unwrap();
@@ -30,7 +35,7 @@ fn left(directory: &TempDir, host: &str, standing: Standing, entries: &[Entry]) 
     Arc::new(Fakes::default())
 }
 
-fn start(directory: &TempDir, host: &str, fakes: &Arc<Fakes>) -> Site {
+pub(super) fn start(directory: &TempDir, host: &str, fakes: &Arc<Fakes>) -> Site {
     Site::start(config(host, directory.path()), Arc::clone(fakes))
 }
 
@@ -42,7 +47,7 @@ fn offered() -> Entry {
     Entry::Offered { migration: ATTEMPT, machine: "web".to_owned(), to: "b".to_owned() }
 }
 
-fn accepted(source_address: &str) -> Entry {
+pub(super) fn accepted(source_address: &str) -> Entry {
     Entry::Accepted {
         migration: ATTEMPT,
         machine: "web".to_owned(),
@@ -63,7 +68,7 @@ fn stopped() -> Fake {
 }
 
 /// A machine that has come with its device state, and whose daemon was killed then.
-fn loaded() -> Fake {
+pub(super) fn loaded() -> Fake {
     let from = stopped();
     let mut source = from.source();
     let (machine, mut state) = (Fake::waiting("web", layout()).unwrap(), Vec::new());
@@ -82,7 +87,7 @@ fn loaded() -> Fake {
     machine
 }
 
-fn wait_until(what: &str, done: impl Fn() -> bool) {
+pub(super) fn wait_until(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done() {
         assert!(Instant::now() < deadline, "not in time: {what}");
