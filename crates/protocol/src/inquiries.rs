@@ -44,8 +44,14 @@ impl Model {
         if answer != Answer::Committed {
             return;
         }
+        let owed = asked.owing == Written::Yes
+            && asked.surrendered != Written::Yes
+            && !self.rules.have(Deviation::ClearsWhatIsOwed);
         let host = world.host(source);
-        if host.record == Some(Standing::Departed(attempt)) {
+        let departed = host.record == Some(Standing::Departed(attempt)) && !owed
+            || host.record == Some(Standing::Serving(attempt))
+                && self.rules.have(Deviation::ClearsWhatIsServed);
+        if departed {
             if !self.rules.have(Deviation::ClearsTwice) {
                 host.record = Some(Standing::Ending);
             }
@@ -67,8 +73,10 @@ impl Model {
             && thread.todo.len() == 1
             && !self.rules.have(Deviation::RemindersComeTooEarly);
         let source = world.attempts[usize::from(thread.attempt)].from;
-        let waits =
-            world.hosts[usize::from(source)].record == Some(Standing::Leaving(thread.attempt));
+        let source = &world.hosts[usize::from(source)];
+        let follows = |thread: &Thread| thread.todo.first() == Some(&Task::Follow);
+        let waits = source.record == Some(Standing::Leaving(thread.attempt))
+            && !source.threads.iter().any(follows);
         match thread.todo.first() {
             Some(task) => *task == Task::Ask && !(last && waits),
             None => thread.is_idle() && thread.asking == Asking::Due,
@@ -79,6 +87,9 @@ impl Model {
     pub(crate) fn ask(&self, world: &mut World, host: u8, thread: usize) {
         let attempt = world.thread(host, thread).attempt;
         world.thread(host, thread).asking = Asking::Waiting;
+        if self.is_local() {
+            return self.ask_here(world, host, thread);
+        }
         let source = world.attempt(attempt).from;
         let heard = world.serves(source);
         world.attempt(attempt).inquiry = if heard { Inquiry::Asked } else { Inquiry::Lost };
@@ -99,7 +110,10 @@ impl Model {
             (Role::Reminding, Some(_)) => drop(asker.todo.pop()),
             (Role::Reminding, None) => {}
             // As `punctual_host::recovery::ask`.
-            (_, Some(Answer::Committed)) => asker.todo = self.keep(Some(Task::RecordRunning)),
+            (_, Some(Answer::Committed)) => {
+                let tasks = self.keep(world, host, attempt, Some(Task::RecordRunning));
+                world.thread(host, thread).todo = tasks;
+            }
             (_, Some(Answer::Aborted)) => asker.todo = super::recovery::give_up(),
             (_, Some(Answer::Undecided) | None) => {}
         }

@@ -3,7 +3,7 @@
 //! Two hosts, one machine, and several attempts to move it, there and back. The state machines of
 //! the two sides are the engine's own ([`punctual_engine::source`], [`punctual_engine::destination`]),
 //! with the page traffic answered at once; what a host does around them (the log, the records of
-//! machines, recovery, inquiries) is modelled rule by rule, and each rule names the function that
+//! machines, recovery, inquiries, pages that follow, processes that are replaced) is modelled rule by rule, and each rule names the function that
 //! it mirrors. `docs/protocol.md` tells the protocol and what this search has found.
 //!
 //! - [`Model`]: the worlds that can follow a world, each by a [`Step`];
@@ -13,7 +13,9 @@
 //!   [`Violation`].
 
 mod cores;
+mod following;
 mod inquiries;
+mod local;
 mod model;
 mod properties;
 mod recovery;
@@ -26,7 +28,7 @@ mod world;
 
 pub use model::Model;
 pub use properties::{Breach, Violation};
-pub use rules::{Bounds, Deviation, Rules};
+pub use rules::{Bounds, Deviation, Moves, Rules};
 pub use search::{Search, Trace, search};
 pub use step::{Cost, Step};
 pub use world::World;

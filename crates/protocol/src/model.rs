@@ -1,11 +1,14 @@
 //! Which worlds can follow a world.
 
 use crate::cores::{Cores, Input};
-use crate::rules::{Bounds, Rules};
+use crate::following::Service;
+use crate::local::Ended;
+use crate::rules::{Bounds, Moves, Rules};
 use crate::step::{Cost, Step, What};
 use crate::tasks::{How, Task, Written};
 use crate::world::{
-    Asking, Attempt, Copy, CopyState, Host, Inquiry, Lane, Role, Standing, Thread, World,
+    Asking, Attempt, Copy, CopyState, Host, Inquiry, Kind, Lane, Pages, Role, Standing, Thread,
+    World,
 };
 
 /// The model: bounds, rules, and the engine's state machines.
@@ -17,7 +20,7 @@ pub struct Model {
 }
 
 /// The steps found so far that can follow a world.
-type Steps = Vec<(Step, World)>;
+pub(crate) type Steps = Vec<(Step, World)>;
 
 impl Model {
     /// A model of hosts that play by `rules`, with as much going wrong as `bounds` allow.
@@ -29,10 +32,11 @@ impl Model {
     /// Host a runs the machine, host b knows nothing of it.
     #[must_use]
     pub fn first(&self) -> World {
+        let running = Copy { state: CopyState::Running, fresh: true, pages: Pages::Own };
         let host = |has: bool| Host {
             up: true,
             record: has.then_some(Standing::Resident),
-            copy: has.then_some(Copy { state: CopyState::Running, fresh: true }),
+            copy: has.then_some(running),
             uncertain: false,
             threads: vec![],
         };
@@ -59,12 +63,13 @@ impl Model {
             return steps;
         }
         for host in 0..2 {
+            let other_is_it = self.is_local() && host == 1;
             if world.hosts[usize::from(host)].up {
                 for thread in 0..world.hosts[usize::from(host)].threads.len() {
                     self.thread(world, host, thread, &mut steps);
                 }
                 self.daemon(world, host, &mut steps);
-            } else {
+            } else if !other_is_it {
                 let what = What::Restarts;
                 let restarted = self.restart(world, host);
                 let restart = Step { host, attempt: None, what, cost: Cost::Free };
@@ -74,6 +79,7 @@ impl Model {
         for attempt in 0..world.attempts.len() {
             let attempt = u8::try_from(attempt).expect("there are few attempts");
             self.network(world, attempt, &mut steps);
+            self.page_lines(world, attempt, &mut steps);
         }
         steps.iter_mut().for_each(|(_, world)| world.settle());
         steps.retain(|(_, next)| next != world);
@@ -99,9 +105,16 @@ impl Model {
             self.ask(&mut next, host, number);
             step(What::Asks, Cost::Free, next);
         }
+        if let Some(todo) = self.awaited(world, host, thread) {
+            let mut next = world.clone();
+            next.go_on(host, number, todo);
+            step(What::SeesItsEnd, Cost::Free, next);
+        }
         if let Some(task) = thread.todo.first().copied().filter(|task| *task != Task::Ask) {
-            let failures = task.failures().iter().copied().filter(|_| world.faults > 0);
-            for how in std::iter::once(How::Done).chain(failures) {
+            let may_fail = world.faults > 0 && world.may_fail(host, task);
+            let failures = task.failures().iter().copied().filter(|_| may_fail);
+            let well = (!task.waits()).then_some(How::Done);
+            for how in well.into_iter().chain(failures) {
                 let mut next = world.clone();
                 next.thread(host, number).todo.remove(0);
                 next.faults -= u8::from(how != How::Done);
@@ -133,6 +146,8 @@ impl Model {
         thread: &Thread,
         step: &mut impl FnMut(What, Cost, World),
     ) {
+        let committed = thread.core.is_some_and(|core| self.cores.is_committed(core));
+        let waits_alone = committed && self.is_local();
         let mut told = |input, cost, change: &dyn Fn(&mut World)| {
             let passes = matches!(input, Input::Tick | Input::Late | Input::Cancelled);
             if passes && thread.core.is_some_and(|core| self.cores.ignores(core, input)) {
@@ -169,7 +184,10 @@ impl Model {
             told(Input::LinkLost, Cost::Free, &|world| lane(world, &Lane::end));
         }
         told(Input::Tick, Cost::Free, &|_| ());
-        if world.faults > 0 {
+        if waits_alone {
+            // The other end learns how it stands only when this one has ended.
+            told(Input::Late, Cost::Free, &|_| ());
+        } else if world.faults > 0 {
             told(Input::Late, Cost::Fault, &|world| world.faults -= 1);
         }
         if leaving && world.cancels > 0 {
@@ -183,18 +201,19 @@ impl Model {
         let mut step = |what, cost, next| {
             steps.push((Step { host, attempt: None, what, cost }, next));
         };
-        if world.faults > 0 {
+        if world.faults > 0 && !(self.is_local() && host == 1) {
             let mut next = world.clone();
             next.faults -= 1;
             self.crash(&mut next, host);
             step(What::Crashes, Cost::Fault, next);
         }
         // What nobody works on any more is left to the next daemon: the log says so.
-        let left = here.record.is_some_and(|record| match record.undecided() {
+        let left = here.record.is_some_and(|record| match record.unfinished() {
             Some(attempt) => !here.threads.iter().any(|thread| thread.attempt == attempt),
             None => record == Standing::Ending && here.threads.is_empty(),
         });
-        if left {
+        let busy_there = self.is_local() && !world.hosts[usize::from(1 - host)].threads.is_empty();
+        if left && !busy_there {
             let mut next = world.clone();
             self.crash(&mut next, host);
             step(What::IsEnded, Cost::Free, next);
@@ -205,34 +224,53 @@ impl Model {
             && world.serves(host)
             && world.serves(other);
         if begins {
-            let mut next = world.clone();
-            self.begin(&mut next, host);
-            step(What::Begins, Cost::Wish, next);
+            for kind in self.kinds() {
+                let mut next = world.clone();
+                self.begin(&mut next, host, *kind);
+                step(What::Begins(*kind), Cost::Wish, next);
+            }
+        }
+    }
+
+    /// How the next attempt may be made.
+    fn kinds(&self) -> &'static [Kind] {
+        match self.bounds.moves {
+            Moves::Whole | Moves::Local => &[Kind::Whole],
+            Moves::Following => &[Kind::Following, Kind::NothingFollows],
+            Moves::Either => &[Kind::Whole, Kind::Following, Kind::NothingFollows],
         }
     }
 
     /// Mirrors `punctual_host::departure::migrate` and the beginning of
     /// `punctual_engine::emigrate`.
-    fn begin(&mut self, world: &mut World, host: u8) {
+    fn begin(&mut self, world: &mut World, host: u8, kind: Kind) {
         let number = u8::try_from(world.attempts.len()).expect("there are few attempts");
         world.attempts.push(Attempt {
             from: host,
+            kind,
             to_destination: Lane::new(),
             to_source: Lane::new(),
             handed_over: None,
             committed: Written::No,
             ended: false,
             forgotten: false,
+            let_go: false,
             asked: Written::No,
             running: Written::No,
             discarded: Written::No,
+            owing: Written::No,
+            surrendered: Written::No,
+            whole: Written::No,
+            service: Service::default(),
+            left: None,
+            taken: None,
             inquiry: Inquiry::Idle,
             stray: false,
         });
         world.host(host).record = Some(Standing::Leaving(number));
-        let reaction = self.cores.depart(number);
+        let reaction = self.cores.depart(number, kind);
         let mut thread = Thread::of(Role::Leaving, number, vec![]);
-        self.follow(&mut thread, reaction.reached, reaction.tasks);
+        self.follow(&mut thread, reaction.reached, reaction.tasks, false);
         world.host(host).threads.push(thread);
     }
 
@@ -253,7 +291,7 @@ impl Model {
             next.attempt(number).to_destination.messages.remove(0);
             if let Some(reaction) = self.cores.arrive(*first) {
                 let mut thread = Thread::of(Role::Arriving, number, vec![]);
-                self.follow(&mut thread, reaction.reached, reaction.tasks);
+                self.follow(&mut thread, reaction.reached, reaction.tasks, false);
                 next.host(destination).threads.push(thread);
             }
             step(destination, What::Takes(Input::Heard(*first)), Cost::Free, next);
@@ -261,6 +299,7 @@ impl Model {
         if is_new && attempt.to_destination.may_end() {
             let mut next = world.clone();
             next.close(destination, number);
+            next.attempt(number).taken = self.is_local().then_some(Ended::Gone);
             step(destination, What::Takes(Input::LinkLost), Cost::Free, next);
         }
         for (stray, is_there) in [(false, attempt.inquiry == Inquiry::Asked), (true, attempt.stray)]
@@ -288,6 +327,9 @@ impl Model {
         }
         if matches!(attempt.inquiry, Inquiry::Asked | Inquiry::Answered(_)) {
             fault(destination, What::InquiryLost, &|world| self.lose_inquiry(world, number));
+        }
+        if self.may_be_let_go(world, number) {
+            fault(destination, What::Forgets, &|world| world.attempt(number).let_go = true);
         }
         if self.may_be_forgotten(world, number) {
             fault(source, What::Forgets, &|world| world.attempt(number).forgotten = true);

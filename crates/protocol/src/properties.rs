@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::world::{Copy, CopyState, Standing, World};
+use crate::world::{Copy, CopyState, Pages, Standing, World};
 
 /// What must never be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +17,12 @@ pub enum Breach {
     RunsWhatIsNotThere,
     /// A copy is removed that is the only one from which the guest could run on.
     RemovesTheOnlyCopy,
+    /// What is left of a machine is removed while the machine, elsewhere, still lacks pages of it.
+    RemovesNeededPages,
+    /// A page is served of a machine that runs where it is served.
+    ServesWhatRuns,
+    /// The source is told that the machine has ended, and it has not.
+    GivenUpAlive,
 }
 
 /// What a search has found to be wrong.
@@ -34,7 +40,7 @@ impl World {
     /// other, and nothing is under way.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let runs = Copy { state: CopyState::Running, fresh: true };
+        let runs = Copy { state: CopyState::Running, fresh: true, pages: Pages::Own };
         let quiet = self.hosts.iter().all(|host| host.up && host.threads.is_empty());
         let [one, other] = &self.hosts;
         let has = |host: &crate::world::Host| {
@@ -55,6 +61,11 @@ impl fmt::Display for Violation {
             Self::Never(Breach::RunsWhatIsOld) => "the guest is let run from an old copy",
             Self::Never(Breach::RunsWhatIsNotThere) => "a guest is let run that is not there",
             Self::Never(Breach::RemovesTheOnlyCopy) => "the only copy of the machine is removed",
+            Self::Never(Breach::RemovesNeededPages) => {
+                "pages are removed that the machine, elsewhere, still lacks"
+            }
+            Self::Never(Breach::ServesWhatRuns) => "a page is served of a machine that runs here",
+            Self::Never(Breach::GivenUpAlive) => "a machine is given up that has not ended",
             Self::NeverSettles => {
                 "from here it never comes to one host that runs the machine and one that has \
                  nothing left of it"

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How much may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Bounds {
     /// How many attempts may begin, one after the other, from whichever host has the machine.
     pub attempts: u8,
@@ -12,6 +12,22 @@ pub struct Bounds {
     pub faults: u8,
     /// How many times the operator may cancel.
     pub cancels: u8,
+    /// How the machine may be moved.
+    pub moves: Moves,
+}
+
+/// How a machine may be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Moves {
+    /// All of it is there before it runs.
+    #[default]
+    Whole,
+    /// Pages follow it.
+    Following,
+    /// Either, from attempt to attempt.
+    Either,
+    /// It stays where it is, and gets another process: `hosts` are two places of one host.
+    Local,
 }
 
 /// Where the hosts depart from the sound protocol.
@@ -53,13 +69,50 @@ pub enum Deviation {
     /// Once coded: who is to tell the source that its machine runs does not outlive his daemon.
     RemindersDieWithTheDaemon,
 
+    /// Where pages follow: the source removes what is left when it hears that the machine runs.
+    RunningIsEnough,
+    /// The source does not record that it owes pages.
+    OwingIsNotRecorded,
+    /// The source lets its guest run on and goes on to serve its pages.
+    ServesOn,
+    /// A destination that is started again takes a machine that runs for whole.
+    RecoveryTakesItForWhole,
+    /// A lost connection for pages is not opened again.
+    DialsOnce,
+    /// A source that comes back when nothing is missing any more is told nothing.
+    WholeIsSaidOnce,
+    /// An inquiry has removed what is being served.
+    ClearsWhatIsServed,
+    /// Where a machine changes its process: the new one is not on record before it is started.
+    SuccessorIsNotNoted,
+    /// The end that cannot tell whether it has committed says that it has not.
+    UnknownHasStayed,
+
+    /// Once coded: whether a machine has come to its end or has all its pages was told by the log
+    /// alone, which may lack the record of the latter.
+    WholeOnlyByItsRecord,
+    /// Once coded: a destination that could not put a page in place said that the machine has ended,
+    /// and the source served no more.
+    FailureIsTheEnd,
+    /// Once coded: an inquiry had pages removed that nobody had said to be whole.
+    ClearsWhatIsOwed,
+    /// Once coded: a daemon that was to serve pages of which nothing was left gave up.
+    NothingLeftIsAnError,
+    /// Once coded: the destination's log was tidied of that it is whole.
+    ForgetsThatItIsWhole,
+    /// Once coded: a machine was noted as depending before it was let run.
+    DependsBeforeItRuns,
+    /// Once coded: a source that was not told that the machine runs asked for nothing more, if it
+    /// had owed pages and nothing was missing.
+    NothingMissingIsDeparted,
+
     /// As coded: far later the log forgets how an attempt ended, and then leaves it undecided.
     ForgetsInTheEnd,
 }
 
 /// A set of deviations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Rules(u16);
+pub struct Rules(u64);
 
 impl Rules {
     /// The sound protocol.
@@ -87,7 +140,7 @@ impl Rules {
 
 impl Deviation {
     /// Mistakes that nobody makes any more; the search must find each.
-    pub const MISTAKES: [Self; 15] = [
+    pub const MISTAKES: [Self; 31] = [
         Self::CommitIsSaidFirst,
         Self::RunsWhenReady,
         Self::ResumesWhenUnknown,
@@ -103,6 +156,22 @@ impl Deviation {
         Self::TidiesWhatIsNamed,
         Self::RemindersComeTooEarly,
         Self::RemindersDieWithTheDaemon,
+        Self::RunningIsEnough,
+        Self::OwingIsNotRecorded,
+        Self::ServesOn,
+        Self::RecoveryTakesItForWhole,
+        Self::DialsOnce,
+        Self::WholeIsSaidOnce,
+        Self::ClearsWhatIsServed,
+        Self::SuccessorIsNotNoted,
+        Self::UnknownHasStayed,
+        Self::WholeOnlyByItsRecord,
+        Self::FailureIsTheEnd,
+        Self::ClearsWhatIsOwed,
+        Self::NothingLeftIsAnError,
+        Self::ForgetsThatItIsWhole,
+        Self::NothingMissingIsDeparted,
+        Self::DependsBeforeItRuns,
     ];
 
     /// What the code does at present.

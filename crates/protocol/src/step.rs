@@ -1,8 +1,9 @@
 //! What can happen between one world and the next, for people to read.
 
 use crate::cores::{Answer, Cores, Input};
+use crate::following::{OnLine, Word};
 use crate::tasks::{How, Task};
-use crate::world::{Inquiry, Standing};
+use crate::world::{Inquiry, Kind, Standing};
 
 /// What a step takes from the bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Step {
 /// What happens in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    Begins,
+    Begins(Kind),
     Crashes,
     /// The operator ends the daemon to have it put things in order.
     IsEnded,
@@ -42,6 +43,9 @@ pub(crate) enum What {
     IsCut,
     InquiryLost,
     Forgets,
+    /// What a thread has waited for has come.
+    SeesItsEnd,
+    OnLine(OnLine),
 }
 
 impl Step {
@@ -67,7 +71,13 @@ impl Step {
 impl What {
     fn tell(self, cores: &Cores) -> String {
         match self {
-            Self::Begins => "begins to move the machine".to_owned(),
+            Self::Begins(Kind::Whole) => "begins to move the machine".to_owned(),
+            Self::Begins(Kind::Following) => {
+                "begins to move the machine before its pages".to_owned()
+            }
+            Self::Begins(Kind::NothingFollows) => {
+                "begins to move the machine before its pages, of which it has none".to_owned()
+            }
             Self::Crashes => "daemon is killed".to_owned(),
             Self::IsEnded => "daemon is ended, as its log asks for".to_owned(),
             Self::Restarts => "daemon is started".to_owned(),
@@ -88,8 +98,32 @@ impl What {
             Self::IsCut => "is no longer heard: the link is cut in this direction".to_owned(),
             Self::InquiryLost => "inquiry is lost or late".to_owned(),
             Self::Forgets => "log is tidied of the attempt".to_owned(),
+            Self::SeesItsEnd => "sees that nothing is to be waited for any more".to_owned(),
+            Self::OnLine(what) => what.tell(),
         }
     }
+}
+
+impl OnLine {
+    fn tell(self) -> String {
+        let told = match self {
+            Self::Dials => "opens the connections for pages",
+            Self::IsTaken => "says what is missing",
+            Self::IsTurnedAway => "turns the connections for pages away",
+            Self::IsTold(Word::Whole) => "says that nothing is missing any more",
+            Self::IsTold(Word::Failed) => "says that the machine has ended",
+            Self::Serves => "serves pages",
+            Self::Fills => "puts pages in place",
+            Self::Hears(Word::Whole) => "hears that nothing is missing",
+            Self::Hears(Word::Failed) => "hears that the machine has ended",
+            Self::IsCut => "connections for pages are cut",
+        };
+        told.to_owned()
+    }
+}
+
+fn process(place: u8) -> String {
+    format!("process {}", char::from(b'a' + place))
 }
 
 fn task_name(task: Task, cores: &Cores) -> String {
@@ -113,9 +147,33 @@ fn task_name(task: Task, cores: &Cores) -> String {
         Task::Stand(Standing::Resident) | Task::AtHome => "notes the machine as at home".to_owned(),
         Task::Stand(Standing::Undecided(_)) => "notes the machine as undecided".to_owned(),
         Task::Stand(Standing::Departed(_)) => "notes the machine as departed".to_owned(),
+        Task::Stand(Standing::Serving(_)) => "notes the machine as serving".to_owned(),
+        Task::Stand(Standing::Depending(_)) => "notes the machine as depending".to_owned(),
         Task::Stand(standing) => format!("notes the machine as {standing:?}"),
         Task::Forget | Task::RemoveRecord => "removes the machine's record".to_owned(),
         Task::Remind => "begins to remind the source".to_owned(),
         Task::Ask => "asks".to_owned(),
+        Task::RecordOwing => "records Owing".to_owned(),
+        Task::RecordSurrendered => "records Surrendered".to_owned(),
+        Task::RecordWhole => "records Whole".to_owned(),
+        Task::OpenPageLines => "opens the connections for pages".to_owned(),
+        Task::Serve => "begins to serve pages".to_owned(),
+        Task::EndService => "serves no more".to_owned(),
+        Task::PageOnDemand => "has the machine wait for pages".to_owned(),
+        Task::OpenRemains => "opens what is left of the machine".to_owned(),
+        Task::ServeOn => "goes on serving pages".to_owned(),
+        Task::Follow => "waits until nothing is missing".to_owned(),
+        Task::TakeOver => "takes over who waits for pages".to_owned(),
+        Task::Depend => "takes in pages from now on".to_owned(),
+        Task::AwaitWhole => "puts a page in place".to_owned(),
+        Task::TakeForWhole => "has all pages".to_owned(),
+        Task::TellWhole => "says that nothing is missing any more, if it is heard".to_owned(),
+        Task::NoteSuccessor => "notes the new process".to_owned(),
+        Task::Left(ended) | Task::Taken(ended) => format!("has ended: {ended:?}"),
+        Task::Join => "waits for the other end".to_owned(),
+        Task::RecoverAt(place) => format!("lets the guest run in {}", process(place)),
+        Task::RemoveAt(place) => format!("removes {}", process(place)),
+        Task::HomeAs(place) => format!("notes the machine as at home in {}", process(place)),
+        Task::TellFailed => "says that the machine has ended, if it is heard".to_owned(),
     }
 }

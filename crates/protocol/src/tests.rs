@@ -1,6 +1,9 @@
 //! What the search says of the protocol, of what is known to be wrong, and of mistakes made on
 //! purpose. `cargo test -p punctual-protocol -- --nocapture` shows the ways to them.
 
+mod following;
+mod local;
+
 use std::collections::{BTreeSet, HashSet};
 
 use crate::cores::Input;
@@ -8,10 +11,10 @@ use crate::properties::{Breach, Violation};
 use crate::step::{Cost, What};
 use crate::tasks::{How, Task};
 use crate::world::Standing;
-use crate::{Bounds, Deviation, Model, Rules, Search, search};
+use crate::{Bounds, Deviation, Model, Moves, Rules, Search, search};
 
-fn look(attempts: u8, faults: u8, cancels: u8, rules: Rules) -> Search {
-    let bounds = Bounds { attempts, faults, cancels };
+fn look(moves: Moves, attempts: u8, faults: u8, cancels: u8, rules: Rules) -> Search {
+    let bounds = Bounds { attempts, faults, cancels, moves };
     let found = search(&mut Model::new(bounds, rules));
     println!(
         "{bounds:?}: {} worlds, {} steps, depth {}, {} settled",
@@ -21,8 +24,8 @@ fn look(attempts: u8, faults: u8, cancels: u8, rules: Rules) -> Search {
 }
 
 /// Nothing is wrong within these bounds, and there was something to see.
-fn is_sound(attempts: u8, faults: u8, cancels: u8, at_least: usize) {
-    let found = look(attempts, faults, cancels, Rules::SOUND);
+fn is_sound(moves: Moves, attempts: u8, faults: u8, cancels: u8, at_least: usize) {
+    let found = look(moves, attempts, faults, cancels, Rules::SOUND);
     if let Some((violation, trace)) = &found.violation {
         panic!("{violation}:\n{trace}");
     }
@@ -32,22 +35,23 @@ fn is_sound(attempts: u8, faults: u8, cancels: u8, at_least: usize) {
 
 #[test]
 fn one_attempt_with_three_faults_and_a_cancel_ends_with_one_owner() {
-    is_sound(1, 3, 1, 40_000);
+    is_sound(Moves::Whole, 1, 3, 1, 40_000);
 }
 
 #[test]
 fn two_attempts_with_a_fault_and_a_cancel_end_with_one_owner() {
-    is_sound(2, 1, 1, 100_000);
+    is_sound(Moves::Whole, 2, 1, 1, 100_000);
 }
 
 #[test]
 fn two_attempts_with_two_faults_end_with_one_owner() {
-    is_sound(2, 2, 0, 300_000);
+    is_sound(Moves::Whole, 2, 2, 0, 300_000);
 }
 
 /// Deviations, and what the search is to find: with how many attempts, how few faults, what, and
 /// which steps in this order on the way there.
 struct Expected {
+    moves: Moves,
     deviations: &'static [Deviation],
     attempts: u8,
     faults: u8,
@@ -56,14 +60,14 @@ struct Expected {
 }
 
 fn is_found(expected: &Expected) {
-    let Expected { deviations, attempts, faults, violation, way } = expected;
+    let Expected { moves, deviations, attempts, faults, violation, way } = expected;
     let rules = deviations.iter().copied().fold(Rules::SOUND, Rules::with);
     for fewer in 0..*faults {
-        let found = look(*attempts, fewer, 0, rules).violation;
+        let found = look(*moves, *attempts, fewer, 0, rules).violation;
         let same = found.is_some_and(|(what, _)| what == *violation);
         assert!(!same, "{deviations:?} shows with {fewer} faults");
     }
-    let found = look(*attempts, *faults, 0, rules);
+    let found = look(*moves, *attempts, *faults, 0, rules);
     let (what, trace) = found.violation.unwrap_or_else(|| panic!("{deviations:?} was not noticed"));
     println!("{deviations:?}: {what}:\n{trace}");
     assert_eq!(what, *violation, "{deviations:?}:\n{trace}");
@@ -79,6 +83,7 @@ fn mistakes_are_found() {
     let old = Violation::Never(Breach::RunsWhatIsOld);
     let expected = [
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::CommitIsSaidFirst],
             attempts: 1,
             faults: 0,
@@ -86,6 +91,7 @@ fn mistakes_are_found() {
             way: &["a1 says Commit", "b1 hears Commit", "b1 lets the guest run"],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::RunsWhenReady],
             attempts: 1,
             faults: 1,
@@ -93,6 +99,7 @@ fn mistakes_are_found() {
             way: &["a1 lets the guest run", "b1 loads the device state", "b1 lets the guest run"],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::ResumesWhenUnknown],
             attempts: 1,
             faults: 2,
@@ -105,6 +112,7 @@ fn mistakes_are_found() {
             ],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::RecoveryIgnoresTheCommit],
             attempts: 1,
             faults: 1,
@@ -112,6 +120,7 @@ fn mistakes_are_found() {
             way: &["a1 records the commit", "a  daemon is killed", "a1 lets the guest run"],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::DiscardsWhenUnsure],
             attempts: 1,
             faults: 1,
@@ -119,6 +128,7 @@ fn mistakes_are_found() {
             way: &["b1 says Ready", "a1 records the commit", "b1 finds the link lost"],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::RecoveryDiscardsWhatWasAskedFor],
             attempts: 1,
             faults: 1,
@@ -130,6 +140,7 @@ fn mistakes_are_found() {
             ],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::AnswersTooEarly],
             attempts: 1,
             faults: 1,
@@ -137,6 +148,7 @@ fn mistakes_are_found() {
             way: &["a1 answers an inquiry: Aborted", "b1 removes what it has of the machine"],
         },
         Expected {
+            moves: Moves::Whole,
             deviations: &[Deviation::AskingIsNotRecorded],
             attempts: 1,
             faults: 1,
@@ -155,6 +167,7 @@ fn mistakes_are_found() {
 #[test]
 fn what_was_mended_is_found() {
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::UndecidedOnlyByItsRecord],
         attempts: 1,
         faults: 2,
@@ -168,6 +181,7 @@ fn what_was_mended_is_found() {
         ],
     });
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::ClearsTwice],
         attempts: 2,
         faults: 1,
@@ -181,6 +195,7 @@ fn what_was_mended_is_found() {
         ],
     });
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::PresumesAborted, Deviation::DiscardsWhatRuns],
         attempts: 1,
         faults: 2,
@@ -195,6 +210,7 @@ fn what_was_mended_is_found() {
         ],
     });
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::TidiesWhatIsNamed],
         attempts: 1,
         faults: 2,
@@ -207,6 +223,7 @@ fn what_was_mended_is_found() {
         ],
     });
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::RemindersComeTooEarly],
         attempts: 1,
         faults: 1,
@@ -214,6 +231,7 @@ fn what_was_mended_is_found() {
         way: &["a1 answers an inquiry: Committed", "a1 notes the machine as departed"],
     });
     is_found(&Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::RemindersDieWithTheDaemon],
         attempts: 1,
         faults: 1,
@@ -227,6 +245,7 @@ fn what_was_mended_is_found() {
 #[test]
 fn what_is_known_to_be_wrong_is_found() {
     let expected = [Expected {
+        moves: Moves::Whole,
         deviations: &[Deviation::ForgetsInTheEnd],
         attempts: 1,
         faults: 2,
@@ -241,13 +260,13 @@ fn what_is_known_to_be_wrong_is_found() {
 /// As coded, the machine is never lost and never runs twice: what is wrong is what is left over.
 #[test]
 fn as_coded_nothing_worse_than_a_leftover_is_found() {
-    let found = look(2, 1, 1, Rules::as_coded());
+    let found = look(Moves::Whole, 2, 1, 1, Rules::as_coded());
     assert_eq!(found.violation.map(|(what, _)| what), Some(Violation::NeverSettles));
 }
 
 #[test]
 fn a_move_that_nothing_disturbs_ends_at_the_destination() {
-    let mut model = Model::new(Bounds { attempts: 1, faults: 0, cancels: 0 }, Rules::SOUND);
+    let mut model = Model::new(Bounds { attempts: 1, ..Bounds::default() }, Rules::SOUND);
     let mut open = vec![model.first()];
     let mut seen = HashSet::new();
     let mut settled = 0;
@@ -264,7 +283,10 @@ fn a_move_that_nothing_disturbs_ends_at_the_destination() {
 
 #[test]
 fn whatever_can_go_wrong_does() {
-    let mut model = Model::new(Bounds { attempts: 1, faults: 2, cancels: 1 }, Rules::SOUND);
+    let mut model = Model::new(
+        Bounds { attempts: 1, faults: 2, cancels: 1, ..Bounds::default() },
+        Rules::SOUND,
+    );
     let mut open = vec![model.first()];
     let mut seen = HashSet::new();
     let mut kinds = BTreeSet::new();

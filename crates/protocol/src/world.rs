@@ -1,6 +1,8 @@
 //! Everything that decides what can happen next: two hosts, and what is between them.
 
 use crate::cores::{Answer, CoreId, Input, MessageId};
+use crate::following::Service;
+use crate::local::Ended;
 use crate::properties::Breach;
 use crate::tasks::{Task, Written};
 
@@ -39,6 +41,10 @@ pub(crate) enum Standing {
     Arriving(u8),
     Departed(u8),
     Undecided(u8),
+    /// Gone, but its pages are still served.
+    Serving(u8),
+    /// Here, but pages of it are still at its source.
+    Depending(u8),
     Ending,
 }
 
@@ -46,8 +52,18 @@ impl Standing {
     /// The attempt that it names.
     pub(crate) fn attempt(self) -> Option<u8> {
         match self {
-            Self::Departed(attempt) => Some(attempt),
+            Self::Departed(attempt) | Self::Serving(attempt) | Self::Depending(attempt) => {
+                Some(attempt)
+            }
             other => other.undecided(),
+        }
+    }
+
+    /// The attempt that has yet to come to its end here.
+    pub(crate) fn unfinished(self) -> Option<u8> {
+        match self {
+            Self::Departed(_) => None,
+            other => other.attempt(),
         }
     }
 
@@ -57,7 +73,11 @@ impl Standing {
             Self::Leaving(attempt) | Self::Arriving(attempt) | Self::Undecided(attempt) => {
                 Some(attempt)
             }
-            Self::Resident | Self::Departed(_) | Self::Ending => None,
+            Self::Resident
+            | Self::Departed(_)
+            | Self::Serving(_)
+            | Self::Depending(_)
+            | Self::Ending => None,
         }
     }
 }
@@ -66,8 +86,20 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Copy {
     pub(crate) state: CopyState,
-    /// Whether it holds all that the guest has done so far.
+    /// Whether it holds all that the guest has done so far, but for pages that it lacks.
     pub(crate) fresh: bool,
+    pub(crate) pages: Pages,
+}
+
+/// Where the pages of a machine are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Pages {
+    /// Here.
+    Own,
+    /// Some are still at the source: whoever touches one waits.
+    Lacking,
+    /// The last has come, and nobody is made to wait any more; that is on no record yet.
+    Filled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,8 +112,8 @@ pub(crate) enum CopyState {
 }
 
 impl Copy {
-    /// Whether the guest could run on from it without a loss.
-    pub(crate) fn is_whole(self) -> bool {
+    /// Whether the guest could run on from it without a loss, if pages that it lacks come.
+    pub(crate) fn could_run(self) -> bool {
         self.fresh && self.state != CopyState::Incoming
     }
 }
@@ -91,6 +123,7 @@ impl Copy {
 pub(crate) struct Attempt {
     /// The source.
     pub(crate) from: u8,
+    pub(crate) kind: Kind,
     pub(crate) to_destination: Lane,
     pub(crate) to_source: Lane,
     /// Once all has been handed over: whether that still is all that the guest has done.
@@ -99,15 +132,36 @@ pub(crate) struct Attempt {
     pub(crate) committed: Written,
     /// In the source's log: the attempt has ended, so that tidying may drop it.
     pub(crate) ended: bool,
-    /// The source's log was tidied of it.
+    /// The source's log was tidied of it, and the destination's.
     pub(crate) forgotten: bool,
+    pub(crate) let_go: bool,
     /// In the destination's log.
     pub(crate) asked: Written,
     pub(crate) running: Written,
     pub(crate) discarded: Written,
+    /// Where pages follow: that they are owed, and that nothing is left of the attempt, in the
+    /// source's log; that nothing is missing, in the destination's.
+    pub(crate) owing: Written,
+    pub(crate) surrendered: Written,
+    pub(crate) whole: Written,
+    pub(crate) service: Service,
+    /// Where both ends are in one daemon: how each has ended.
+    pub(crate) left: Option<Ended>,
+    pub(crate) taken: Option<Ended>,
     pub(crate) inquiry: Inquiry,
     /// A question whose asker is gone may still come.
     pub(crate) stray: bool,
+}
+
+/// How a machine is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// All of it is there before it runs.
+    Whole,
+    /// A page of it follows.
+    Following,
+    /// Pages were to follow, but there are none.
+    NothingFollows,
 }
 
 /// One direction of a connection.
@@ -189,6 +243,10 @@ pub(crate) enum Role {
     Clearing,
     /// Tells the source that its machine runs.
     Reminding,
+    /// Serves pages of a machine that an earlier daemon has committed away.
+    Serving,
+    /// Takes in pages of a machine that runs here.
+    Depending,
 }
 
 /// A thread of a daemon: it does its tasks in order, then takes the answers to them, then hears.
@@ -281,7 +339,7 @@ impl World {
     pub(crate) fn let_run(&mut self, host: u8) {
         match &mut self.host(host).copy {
             Some(Copy { state: CopyState::Running, .. }) => return,
-            Some(copy) if copy.is_whole() => copy.state = CopyState::Running,
+            Some(copy) if copy.could_run() => copy.state = CopyState::Running,
             Some(Copy { state: CopyState::Incoming, .. }) | None => {
                 return self.breach(Breach::RunsWhatIsNotThere);
             }
@@ -300,11 +358,26 @@ impl World {
 
     /// Removes whatever a host has of the machine.
     pub(crate) fn remove(&mut self, host: u8) {
-        let whole = |copy: Option<Copy>| copy.is_some_and(Copy::is_whole);
+        let before = self.can_go_on();
         let removed = self.host(host).copy.take();
-        if whole(removed) && !whole(self.host(1 - host).copy) {
-            self.breach(Breach::RemovesTheOnlyCopy);
+        if before && !self.can_go_on() {
+            let needed = removed.is_some_and(|copy| !copy.could_run());
+            self.breach(match needed {
+                true => Breach::RemovesNeededPages,
+                false => Breach::RemovesTheOnlyCopy,
+            });
         }
+    }
+
+    /// Whether the guest can run on from some copy: it is up to date, and what it lacks is at the
+    /// other host.
+    fn can_go_on(&self) -> bool {
+        let here = |host: usize| {
+            let has_all =
+                |copy: Copy| copy.pages != Pages::Lacking || self.hosts[1 - host].copy.is_some();
+            self.hosts[host].copy.is_some_and(|copy| copy.could_run() && has_all(copy))
+        };
+        here(0) || here(1)
     }
 
     pub(crate) fn breach(&mut self, breach: Breach) {
@@ -313,6 +386,7 @@ impl World {
 
     /// Drops what has come to its end, and gives what is left one order.
     pub(crate) fn settle(&mut self) {
+        self.close_page_lines();
         for host in &mut self.hosts {
             host.threads.retain(|thread| thread.core.is_some() || !thread.todo.is_empty());
             host.threads.sort();

@@ -6,13 +6,15 @@ use punctual_wire::SourceMessage;
 
 use super::{Core, Cores, Input, Reached, Reaction};
 use crate::tasks::Task;
+use crate::world::Kind;
 
 impl Cores {
-    pub(super) fn of_source(&mut self, next: source::Next) -> Reaction {
+    pub(super) fn of_source(&mut self, next: source::Next, kind: Kind) -> Reaction {
         match next {
             source::Next::Hold(holding, effects) => {
-                let tasks = effects.into_iter().map(|effect| self.source_task(effect)).collect();
-                self.on(Core::Holding(holding), tasks)
+                let task = |effect| self.source_tasks(effect, kind);
+                let tasks = effects.into_iter().flat_map(task).collect();
+                self.on(Core::Holding(holding, kind), tasks)
             }
             source::Next::Committed(committed) => {
                 let commit = self.say(SourceMessage::Commit);
@@ -27,9 +29,14 @@ impl Cores {
         }
     }
 
-    fn source_task(&mut self, effect: source::Effect) -> Task {
+    fn source_tasks(&mut self, effect: source::Effect, kind: Kind) -> Vec<Task> {
         use source::Effect;
-        match effect {
+        let task = match effect {
+            // As in the driver: it is on record before anything is opened.
+            Effect::OpenPageLines => return vec![Task::RecordOwing, Task::OpenPageLines],
+            Effect::Resume if kind != Kind::Whole => {
+                return vec![Task::EndService, Task::ResumeHere];
+            }
             Effect::Say(message) => Task::Say(self.say(message)),
             Effect::RecordCommit => Task::RecordCommit,
             Effect::Resume => Task::ResumeHere,
@@ -40,12 +47,11 @@ impl Cores {
             Effect::Settle => Task::Work(Input::Settled),
             Effect::PrepareStop => Task::Work(Input::StopPrepared),
             Effect::Digest { .. } => Task::Work(Input::Digested),
-            Effect::OpenPageLines => Task::Work(Input::PageLinesOpen),
-            // The machine is stopped, so the destination may ask: what it asks for is not modelled.
-            Effect::ServePages { .. } => Task::Work(Input::Tick),
+            Effect::ServePages { .. } => Task::Serve,
             // Whatever else there is looks at pages, of which none is ever written.
             _ => Task::Work(Input::Scanned),
-        }
+        };
+        vec![task]
     }
 
     pub(super) fn of_destination(&mut self, next: destination::Next) -> Reaction {
@@ -77,7 +83,7 @@ impl Cores {
             Effect::Record(Record::Discarded { .. }) => Task::RecordDiscarded,
             Effect::Start => Task::Start,
             Effect::Forget { .. } => Task::Work(Input::Forgot),
-            Effect::PageOnDemand { .. } => Task::Work(Input::PagedOnDemand),
+            Effect::PageOnDemand { .. } => Task::PageOnDemand,
             Effect::Digest { .. } => Task::Work(Input::Digested),
             Effect::Load => Task::Load,
             Effect::Inquire { .. } => Task::Inquire,

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use punctual_engine::{destination, source};
-use punctual_units::{Bytes, PageSet};
+use punctual_units::{Bytes, PageRange, PageSet};
 
 use super::{Cores, Input, Message, layout};
 use crate::tasks::Written;
+use crate::world::Kind;
 
 impl Cores {
-    pub(super) fn source_event(&self, input: Input) -> Option<source::Event> {
+    pub(super) fn source_event(&self, input: Input, kind: Kind) -> Option<source::Event> {
         use source::Event;
         let nothing = || PageSet::empty(layout().pages());
         let reason = || String::from("injected");
@@ -22,13 +23,20 @@ impl Cores {
             Input::LinkLost => Event::LinkLost(reason()),
             Input::Cancelled => Event::Cancelled,
             Input::Tick | Input::Late => Event::TimePassed,
-            Input::Traced => Event::Traced { populated: nothing() },
+            Input::Traced => {
+                let mut populated = nothing();
+                if kind == Kind::Following {
+                    populated.insert_range(PageRange::new(0, 1));
+                }
+                Event::Traced { populated }
+            }
             Input::Settled => Event::Settled { direct_io: false },
             Input::Scanned => Event::Scanned { written: nothing() },
             Input::PagesSent => Event::PagesSent { sent },
             Input::StateSent => Event::StateSent { bytes: Bytes::ZERO, sent },
             Input::StopPrepared => Event::StopPrepared,
             Input::PageLinesOpen => Event::PageLinesOpen,
+            Input::PageLinesNotOpen => Event::PageLinesNotOpen(reason()),
             Input::Stopped => Event::Stopped { since: Duration::ZERO },
             Input::Digested => Event::Digested(0),
             Input::Resumed => Event::Resumed,
@@ -81,6 +89,7 @@ impl Cores {
             | Input::StateSent
             | Input::StopPrepared
             | Input::PageLinesOpen
+            | Input::PageLinesNotOpen
             | Input::Stopped => return None,
         })
     }

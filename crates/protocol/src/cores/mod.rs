@@ -15,11 +15,12 @@ use std::time::Duration;
 use punctual_engine::Request;
 use punctual_engine::destination::Destination;
 use punctual_engine::source::{Committed, Holding};
-use punctual_model::Policy;
+use punctual_model::{Mode, Policy};
 use punctual_units::{MemoryLayout, PAGE_SIZE, Pages, Region};
 use punctual_wire::{DestinationMessage, MigrationId, Offer, Outcome, SourceMessage};
 
 use crate::tasks::{Task, Written};
+use crate::world::Kind;
 
 /// Beyond every limit of the two sides.
 const LATE: Duration = Duration::from_secs(24 * 3600);
@@ -32,7 +33,7 @@ pub(crate) struct MessageId(u8);
 
 #[derive(Debug, Clone)]
 enum Core {
-    Holding(Box<Holding>),
+    Holding(Box<Holding>, Kind),
     Committed(Box<Committed>),
     Destination(Box<Destination>),
 }
@@ -61,6 +62,7 @@ pub(crate) enum Input {
     StateSent,
     StopPrepared,
     PageLinesOpen,
+    PageLinesNotOpen,
     Forgot,
     PagedOnDemand,
     Stopped,
@@ -94,6 +96,8 @@ pub(crate) enum Reached {
     /// Source: the destination's, and whether it was seen to run there.
     Moved {
         seen_running: bool,
+        /// Whether pages follow it.
+        leaves_pages: bool,
     },
     /// Source: its own.
     Stayed,
@@ -162,10 +166,11 @@ impl Cores {
     }
 
     /// A source that offers its machine.
-    pub(crate) fn depart(&mut self, attempt: u8) -> Reaction {
+    pub(crate) fn depart(&mut self, attempt: u8, kind: Kind) -> Reaction {
         let request = Request::new("there", Policy::default());
-        let next = Holding::begin(offer(attempt), request);
-        self.of_source(next)
+        let mode = if kind == Kind::Whole { request.mode } else { Mode::PostCopy };
+        let next = Holding::begin(offer(attempt, kind), Request { mode, ..request });
+        self.of_source(next, kind)
     }
 
     /// A destination to which a machine is offered; `None` where the message is no offer.
@@ -185,18 +190,20 @@ impl Cores {
         }
         let at = if input == Input::Late { LATE } else { Duration::ZERO };
         let reaction = match self.cores.values[usize::from(core.0)].clone() {
-            Core::Holding(holding) => match self.source_event(input) {
+            Core::Holding(holding, kind) => match self.source_event(input, kind) {
                 Some(event) => {
                     let next = holding.step(at, event);
-                    self.of_source(next)
+                    self.of_source(next, kind)
                 }
                 None => unmoved(core),
             },
-            Core::Committed(committed) => match self.source_event(input) {
+            Core::Committed(committed) => match self.source_event(input, Kind::Whole) {
                 Some(event) => match committed.step(at, event) {
                     Ok(committed) => self.on(Core::Committed(Box::new(committed)), vec![]),
                     Err(moved) => {
-                        let reached = Reached::Moved { seen_running: moved.seen_running };
+                        let leaves_pages = moved.left.get() > 0;
+                        let seen_running = moved.seen_running;
+                        let reached = Reached::Moved { seen_running, leaves_pages };
                         Reaction { reached, tasks: vec![] }
                     }
                 },
@@ -227,6 +234,11 @@ impl Cores {
             Core::Destination(destination) => destination.may_be_committed(),
             _ => false,
         }
+    }
+
+    /// Whether it is a source behind its commit.
+    pub(crate) fn is_committed(&self, core: CoreId) -> bool {
+        matches!(self.cores.values[usize::from(core.0)], Core::Committed(_))
     }
 
     /// Whether these are the words that make the destination load, and so hold all that it needs.
@@ -298,7 +310,7 @@ fn layout() -> MemoryLayout {
     MemoryLayout::new(vec![region]).expect("one region of one page is a memory")
 }
 
-fn offer(attempt: u8) -> Offer {
+fn offer(attempt: u8, kind: Kind) -> Offer {
     Offer {
         migration: MigrationId(u128::from(attempt)),
         machine: "web".to_owned(),
@@ -311,7 +323,7 @@ fn offer(attempt: u8) -> Offer {
         bandwidth: None,
         verify: false,
         dry_run: false,
-        post_copy: false,
+        post_copy: kind != Kind::Whole,
         engine: punctual_wire::Engine::External,
     }
 }
