@@ -100,8 +100,8 @@ pub(crate) struct BenchBusy {
     /// The interruption that each mover is told: one for all links, or one for each
     #[arg(long, value_delimiter = ',', default_values = ["100ms"], value_name = "TIME,…", value_parser = time)]
     pub(crate) downtime: Vec<Duration>,
-    /// A move that takes longer counts as lost: one for all links, or one for each [default: 15 s
-    /// and twice what the guest's memory takes over the link: 40s, 21s]
+    /// A move that takes longer counts as lost: one for all links, or one for each [default: 12 s
+    /// and twice what the guest's memory takes over the link: 37s, 18s]
     #[arg(long, value_delimiter = ',', value_name = "TIME,…", value_parser = time)]
     pub(crate) within: Vec<Duration>,
     /// How often each mover moves each guest

@@ -82,11 +82,11 @@ impl Memory {
         Duration::from_secs_f64(all.get() as f64 / link.get() as f64)
     }
 
-    /// The time that every mover is given where nobody says another: twice the passage and a
-    /// quarter of a minute, in whole seconds. What converges has long been over by then.
+    /// The time that every mover is given where nobody says another: twice the passage and twelve
+    /// seconds, in whole seconds. What comes to its end in a few rounds has done so by then.
     #[must_use]
     pub fn patience(self, link: BytesPerSecond) -> Duration {
-        Duration::from_secs((2 * self.passage(link)).as_secs() + 15)
+        Duration::from_secs((2 * self.passage(link)).as_secs() + 12)
     }
 }
 
@@ -121,6 +121,6 @@ mod tests {
             let link = BytesPerSecond::megabits(megabits);
             Memory::busy(link).patience(link).as_secs()
         });
-        assert_eq!(given, [40, 21]);
+        assert_eq!(given, [37, 18]);
     }
 }

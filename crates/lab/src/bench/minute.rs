@@ -1,7 +1,7 @@
 //! The minute around a move, as the guest's client sees it.
 //!
 //! ```text
-//!  watched ──── 3 s ────► begun ──── the move ────► ended ──── at least 1 s ────► seen
+//!  watched ──── 2 s ────► begun ──── the move ────► ended ──── at least 1 s ────► seen
 //!  └ rate of work,        └ longest silence, work lost:                           │
 //!    longest silence        rate × (seen − begun) − work done ────────────────────┘
 //! ```
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::client::{BeaconReceiver, Window};
 
 /// How long the guest is watched before the move.
-const BEFORE: Duration = Duration::from_secs(3);
+const BEFORE: Duration = Duration::from_secs(2);
 /// How long a guest has to have worked as before, and how often it is asked.
 const AFTER: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,7 +46,7 @@ pub(super) struct Minute<'a> {
 }
 
 impl<'a> Minute<'a> {
-    /// Watches the guest before its move, for 3 s.
+    /// Watches the guest before its move, for 2 s.
     pub(super) fn before(beacon: &'a BeaconReceiver) -> Self {
         let watched = Instant::now();
         sleep(BEFORE);

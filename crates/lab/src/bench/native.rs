@@ -219,3 +219,18 @@ fn connect(monitor: &Path, process: &Process) -> Result<Qmp, TrialError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_from_a_file_is_started_like_any_other() {
+        let words = "qemu -m 512 -qmp unix:/run/m/x-bench.qmp,server=on -S -incoming defer -name x";
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        let arguments = running(&words);
+        assert_eq!(arguments.join(" "), "-m 512 -qmp unix:/run/m/x-bench.qmp,server=on -name x");
+        assert_eq!(ours(&arguments, "x").unwrap(), "/run/m/x-bench.qmp");
+        assert!(ours(&arguments, "y").is_err());
+    }
+}

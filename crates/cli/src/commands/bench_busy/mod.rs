@@ -48,11 +48,12 @@ pub(super) fn run(global: &Global, said: BenchBusy) -> Result<ExitCode, Failure>
     course.announce();
     let ended = specs.iter().try_for_each(|spec| course.go(spec, &program));
     // What there is is shown however it ended.
-    course.show(global.json)?;
-    ended.map_err(|error| {
-        let kept = format!("what was measured until then is in {}", course.json.display());
-        Failure::failed(error, kept)
-    })?;
+    let mut kept = String::new();
+    if course.done() > 0 {
+        course.show(global.json)?;
+        kept = format!("what was measured until then is in {}", course.json.display());
+    }
+    ended.map_err(|error| Failure::failed(error, kept))?;
     course.verdict()
 }
 
@@ -123,7 +124,7 @@ impl<'a> Course<'a> {
     fn announce(&self) {
         let takes: Duration = self.specs.iter().map(|spec| spec.forecast(0)).sum();
         let (all, minutes) = (self.all(), takes.as_secs().div_ceil(60));
-        eprintln!("{all} moves, some {minutes} minutes; Ctrl-C shows what there is by then");
+        eprintln!("{all} moves, about {minutes} min; Ctrl-C shows what there is by then");
     }
 
     /// Makes the moves of one link.
@@ -175,6 +176,9 @@ impl<'a> Course<'a> {
             return output::json(&Printed { tables, summaries, verdict: &verdict });
         }
         output::line(shown::table(&self.tables))?;
+        output::line("\n")?;
+        output::line(shown::cells(&verdict))?;
+        output::line("\n")?;
         output::line(shown::verdict(&verdict))?;
         output::line(format_args!("moves: {}", self.json.display()))?;
         output::line(format_args!("Markdown: {}", self.page.display()))

@@ -2,13 +2,25 @@
 
 use comfy_table::Table;
 use punctual_engine::report::Promise;
-use punctual_lab::bench::busy::{self, Verdict};
+use punctual_lab::bench::busy::{self, Cell, Verdict};
 use punctual_lab::bench::{Bench, Figures, How, Row, Spread, Trial};
 
 use crate::output;
 
 const HEADER: [&str; 9] =
     ["link", "guest", "mover", "gap ms", "without a move ms", "total s", "MB", "work lost s", ""];
+
+/// Of Punctual's moves in each cell: beside what was promised, and beside QEMU's.
+const CELLS: [&str; 8] = [
+    "link",
+    "guest",
+    "promises kept",
+    "gap / (promise + baseline)",
+    "gap / QEMU's best",
+    "work lost / post-copy's",
+    "fault to page ms (allowed)",
+    "faults %",
+];
 
 /// One move in a line.
 pub(super) fn in_a_line(trial: &Trial) -> String {
@@ -22,11 +34,18 @@ pub(super) fn in_a_line(trial: &Trial) -> String {
 
 /// Every mover with every guest, medians where there were several moves.
 pub(super) fn table(tables: &[Bench]) -> Table {
+    plain(HEADER, tables.iter().flat_map(rows))
+}
+
+/// How Punctual did in each cell.
+pub(super) fn cells(verdict: &Verdict) -> Table {
+    plain(CELLS, verdict.cells.iter().map(cell))
+}
+
+fn plain<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Table {
     let mut table = output::plain();
-    table.set_header(HEADER.map(str::to_uppercase));
-    for row in tables.iter().flat_map(rows) {
-        table.add_row(row);
-    }
+    table.set_header(header.map(str::to_uppercase));
+    table.add_rows(rows);
     table
 }
 
@@ -39,13 +58,18 @@ pub(super) fn verdict(verdict: &Verdict) -> String {
 /// The table and what it comes to.
 pub(super) fn markdown(tables: &[Bench], verdict: &Verdict) -> String {
     let about: String = tables.iter().map(about).collect();
-    let row = |cells: [String; 9]| format!("| {} |\n", cells.join(" | "));
-    let header = row(HEADER.map(str::to_owned));
-    let rule = "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n";
-    let rows: String = tables.iter().flat_map(rows).map(row).collect();
+    let moves = marked(HEADER, tables.iter().flat_map(rows));
+    let cells = marked(CELLS, verdict.cells.iter().map(cell));
     let points = points(verdict).into_iter();
     let points: String = points.map(|(what, found)| format!("- {what}: {found}\n")).collect();
-    format!("{about}\n{header}{rule}{rows}\n{points}")
+    format!("{about}\n{moves}\n{cells}\n{points}")
+}
+
+fn marked<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let row = |cells: [String; N]| format!("| {} |\n", cells.join(" | "));
+    let rule = row(header.map(|_| "---".to_owned()));
+    let rows: String = rows.map(row).collect();
+    format!("{}{rule}{rows}", row(header.map(str::to_owned)))
 }
 
 fn about(table: &Bench) -> String {
@@ -67,11 +91,30 @@ fn link(table: &Bench) -> String {
     table.rate.map_or_else(|| "unshaped".to_owned(), |rate| rate.to_string())
 }
 
-fn rows(table: &Bench) -> Vec<[String; 9]> {
-    table.summary().rows.iter().map(|row| cells(table, row)).collect()
+fn cell(cell: &Cell) -> [String; 8] {
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
+    let best = cell.best.map_or_else(String::new, |best| format!(" ({best})"));
+    let times = cell.faults.map_or_else(
+        || "-".to_owned(),
+        |faults| format!("{:.2} ({})", faults.median_ms, ratio(faults.allowed_ms)),
+    );
+    [
+        cell.rate.map_or_else(|| "unshaped".to_owned(), |rate| rate.to_string()),
+        cell.load.to_string(),
+        count(cell.kept, cell.moves),
+        ratio(cell.of_promise),
+        format!("{}{best}", ratio(cell.gap)),
+        ratio(cell.work_lost),
+        times,
+        ratio(cell.faults.and_then(|faults| faults.percent)),
+    ]
 }
 
-fn cells(table: &Bench, row: &Row) -> [String; 9] {
+fn rows(table: &Bench) -> Vec<[String; 9]> {
+    table.summary().rows.iter().map(|row| figures(table, row)).collect()
+}
+
+fn figures(table: &Bench, row: &Row) -> [String; 9] {
     let of = |of: fn(&Figures) -> Spread, digits: usize, times: f64| {
         let median = |figures: &Figures| format!("{:.digits$}", of(figures).median * times);
         row.figures.as_ref().map_or_else(|| "-".to_owned(), median)
@@ -100,6 +143,9 @@ fn outcome(trial: &Trial) -> String {
         Some(why) if trial.harmed.as_ref() != Some(why) => words
             .push(format!("not moved: {why} ({:.2} s of work lost meanwhile)", trial.work_lost_s)),
         _ => {}
+    }
+    if trial.lost.is_none() && trial.how.is_none() {
+        words.push("moved".to_owned());
     }
     words.extend(trial.how.as_ref().map(|how| by_punctual(how, trial.written_pages)));
     words.join("; ")
@@ -142,6 +188,10 @@ fn points(verdict: &Verdict) -> Vec<(String, String)> {
             above_promise.to_string(),
         ),
     ];
+    points.extend(verdict.at_rest.map(|rate| {
+        let what = "work done before the moves / work asked for";
+        point(what, "at least 0.95", rate.least >= 0.95, output::spread(rate, 1.0, 3))
+    }));
     points.extend(verdict.of_promise.map(|most| {
         point("worst silence by those two together", "at most 1", most <= 1.0, format!("{most:.2}"))
     }));

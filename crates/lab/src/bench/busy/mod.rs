@@ -27,6 +27,9 @@ pub struct Verdict {
     pub kept: usize,
     /// Guests, whoever moved them, that were harmed.
     pub harmed: usize,
+    /// What the guests did before their moves, by what they were to do: far below 1 the machine had
+    /// no time for them, and no figure of the table is worth much.
+    pub at_rest: Option<Spread>,
     /// Moves whose client saw a silence longer than the downtime promised and the silence without
     /// any move together.
     pub above_promise: usize,
@@ -60,6 +63,7 @@ pub fn verdict(tables: &[Bench]) -> Verdict {
         finished: sum(|cell| cell.finished),
         kept: sum(|cell| cell.kept),
         harmed: trials().filter(|trial| trial.harmed.is_some()).count(),
+        at_rest: Spread::of(tables.iter().flat_map(at_rest)),
         above_promise: sum(|cell| cell.above_promise),
         of_promise: cells.iter().filter_map(|cell| cell.of_promise).max_by(f64::total_cmp),
         gap: Spread::of(cells.iter().filter_map(|cell| cell.gap)),
@@ -68,6 +72,10 @@ pub fn verdict(tables: &[Bench]) -> Verdict {
         faults_percent: faults(|faults| faults.percent),
         cells,
     }
+}
+
+fn at_rest(table: &Bench) -> impl Iterator<Item = f64> {
+    table.trials.iter().map(|trial| trial.work_rate / trial.load.work(table.rate).1 as f64)
 }
 
 /// Whether a promise was made and kept.

@@ -65,6 +65,7 @@ fn each_cell_is_compared_with_what_finished_in_it() {
     let best: Vec<_> = verdict.cells.iter().map(|cell| (cell.load, cell.best)).collect();
     assert_eq!(best, [(load(50), Some(QemuPreCopy)), (load(200), Some(QemuPostCopy))]);
     assert_eq!(verdict.cells[0].above_promise, 1, "each cell is judged by its own silence");
+    assert_eq!(verdict.at_rest.unwrap().most, 3000.0 / 1525.0, "3,051 pages a second at 1 ×");
     let faults = verdict.cells[1].faults.unwrap();
     assert_eq!((faults.percent, faults.allowed_ms), (Some(10.0), Some(1.5)));
 }
