@@ -18,7 +18,7 @@ use punctual_engine::{FixedCost, Report, Request};
 use punctual_model::{Policy, Strategy};
 use punctual_units::BytesPerSecond;
 
-pub use fixed::expected;
+pub use fixed::{Usual, expected};
 pub(crate) use samples::{Missing, Sample, Samples};
 
 use crate::replay::{Playback, Replay};

@@ -10,7 +10,8 @@ use std::time::Duration;
 use punctual_engine::FixedCost;
 use punctual_model::Calibration;
 use punctual_model::quantile::{self, Outcome};
-use punctual_plan::{Facts, predict};
+use punctual_plan::Facts;
+use punctual_plan::predict::{self, Usual};
 use punctual_units::Probability;
 use serde::{Deserialize, Serialize};
 
@@ -87,17 +88,25 @@ impl Experience {
         facts.preparing = preparing;
         facts.writing = self.writing();
         facts.bandwidth_spread = bandwidth_spread(&there);
-        facts.downtime = calibration(self.moves.iter().filter_map(|past| past.downtime));
-        facts.total = calibration(self.moves.iter().filter_map(|past| past.total));
+        let ordinary = self.ordinary();
+        facts.downtime = calibration(ordinary.iter().filter_map(|past| past.downtime));
+        facts.total = calibration(ordinary.iter().filter_map(|past| past.total));
         facts
     }
 
-    /// The last handovers, oldest first.
+    /// The last handovers, oldest first, without those that the link drew out.
     fn handovers(&self) -> Vec<FixedCost> {
-        let mut last: Vec<_> =
-            self.moves.iter().rev().filter_map(|past| past.fixed).take(LATELY).collect();
-        last.reverse();
-        last
+        let all: Vec<_> = self.ordinary().iter().filter_map(|past| past.fixed).collect();
+        all[all.len().saturating_sub(LATELY)..].to_vec()
+    }
+
+    /// The moves in whose handover the link was not down: that is no rule, and must not make a host
+    /// refuse what it can do, least of all since refused moves teach nothing.
+    fn ordinary(&self) -> Vec<&Past> {
+        let fixed: Vec<_> = self.moves.iter().filter_map(|past| past.fixed).collect();
+        let usual = Usual::of(&fixed);
+        let was_down = |past: &Past| past.fixed.is_some_and(|cost| usual.link_was_down(&cost));
+        self.moves.iter().filter(|past| !was_down(past)).collect()
     }
 
     /// The moves to a host; those to every host while there are few.

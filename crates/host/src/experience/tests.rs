@@ -105,6 +105,26 @@ fn facts_come_from_moves_to_the_same_host() {
 }
 
 #[test]
+fn a_link_that_was_cut_is_not_what_is_expected_of_the_next_move() {
+    let (_directory, mut experience) = experience();
+    let cut = |seconds: u64| {
+        let mut report = report(ms(1));
+        report.measured.phases.resume += Duration::from_secs(seconds);
+        report.measured.downtime = Some(report.measured.phases.sum());
+        learnt(&report)
+    };
+    let sure = Probability::saturating(0.99);
+    (0..3).for_each(|_| experience.add(learnt(&report(ms(1)))));
+    let ((fixed, spread), before) = (experience.fixed(sure), experience.facts("b:7070", &survey()));
+    (1..9).for_each(|seconds| experience.add(cut(seconds)));
+    assert_eq!(experience.fixed(sure), (fixed, spread), "an ordinary move is not refused");
+    let facts = experience.facts("b:7070", &survey());
+    assert_eq!(facts.fixed, before.fixed, "no simulated move takes as long");
+    assert_eq!(facts.downtime.iter().len(), before.downtime.iter().len());
+    assert!(facts.preparing.len() > before.preparing.len(), "the rest of it tells as much as ever");
+}
+
+#[test]
 fn it_survives_the_daemon_and_stays_small() {
     let (directory, mut experience) = experience();
     (0..REMEMBERED + 9).for_each(|_| experience.add(learnt(&report(ms(1)))));

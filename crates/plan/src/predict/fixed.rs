@@ -18,6 +18,53 @@ const MANY: usize = 20;
 /// ... which so many of a hundred do not exceed.
 const UPPER_END: f64 = 0.95;
 
+/// Where waiting for the other host took so many times what it usually takes, ...
+const DRAWN_OUT: u32 = 10;
+/// ... and at least this, nothing came over the link meanwhile: TCP sends again after 0.2 s, and
+/// after twice as long each time (RFC 6298, section 5; Linux's `TCP_RTO_MIN`).
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// What interruptions usually take, so that those can be told apart in which the link was down.
+///
+/// A host that is busy is slow in all that it does. A link that carries nothing for a while shows in
+/// what is waited for over it alone: the device state that is loaded at the other host, and the word
+/// that the machine runs there. Such an interruption says nothing of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usual {
+    at_home: Duration,
+    over_the_link: Duration,
+}
+
+impl Usual {
+    /// What three in four of `past` and of the prior took at least: they may be wrong where most of
+    /// the past is.
+    #[must_use]
+    pub fn of(past: &[FixedCost]) -> Self {
+        let prior = [FixedCost::default(); PRIOR];
+        let lower_quarter = |part: fn(&FixedCost) -> Duration| {
+            let mut times: Vec<_> = past.iter().chain(&prior).map(part).collect();
+            times.sort_unstable();
+            times[times.len() / 4]
+        };
+        Self { at_home: lower_quarter(at_home), over_the_link: lower_quarter(over_the_link) }
+    }
+
+    /// Whether an interruption was drawn out by a link that carried nothing.
+    #[must_use]
+    pub fn link_was_down(&self, cost: &FixedCost) -> bool {
+        let busy = at_home(cost) > self.at_home * DRAWN_OUT;
+        !busy && over_the_link(cost) > (self.over_the_link * DRAWN_OUT).max(SILENCE)
+    }
+}
+
+fn at_home(cost: &FixedCost) -> Duration {
+    cost.stop + cost.commit
+}
+
+fn over_the_link(cost: &FixedCost) -> Duration {
+    cost.device_state + cost.resume
+}
+
 /// The fixed part of an interruption: the median of each part over `past` and the prior, and what
 /// is to be added so that it is not exceeded with the probability `confidence`.
 ///
@@ -65,6 +112,30 @@ mod tests {
 
     fn cost(step: Duration) -> FixedCost {
         FixedCost { stop: step * 4, device_state: step * 4, commit: step, resume: step * 3 }
+    }
+
+    /// An ordinary interruption, drawn out by a link that carried nothing for so long.
+    fn cut(silence: Duration) -> FixedCost {
+        FixedCost { resume: silence, ..cost(ms(2)) }
+    }
+
+    #[test]
+    fn a_link_that_was_down_says_nothing_of_the_host() {
+        let down = |past: &[FixedCost]| {
+            let usual = Usual::of(past);
+            past.iter().filter(|cost| usual.link_was_down(cost)).count()
+        };
+        // Also where nothing else has been seen yet, and where most were cut.
+        assert_eq!(down(&[cut(ms(5_000)); 5]), 5);
+        let mut past = vec![cost(ms(2)); 8];
+        past.extend([cut(ms(3_000)); 12]);
+        past.push(FixedCost { device_state: ms(700), ..cost(ms(2)) });
+        assert_eq!(down(&past), 13);
+        // A busy host is slow in everything, and one that always takes so long is what it is.
+        past.push(cost(ms(200)));
+        assert_eq!(down(&past), 13);
+        assert_eq!(down(&[cut(ms(600)); 12]), 0);
+        assert_eq!(down(&[cut(ms(200)); 5]), 0, "no link was down for so short a time");
     }
 
     #[test]
