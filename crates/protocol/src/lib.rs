@@ -3,8 +3,9 @@
 //! Two hosts, one machine, and several attempts to move it, there and back. The state machines of
 //! the two sides are the engine's own ([`punctual_engine::source`], [`punctual_engine::destination`]),
 //! with the page traffic answered at once; what a host does around them (the log, the records of
-//! machines, recovery, inquiries, pages that follow, processes that are replaced) is modelled rule by rule, and each rule names the function that
-//! it mirrors. `docs/protocol.md` tells the protocol and what this search has found.
+//! machines, recovery, inquiries, pages that follow, processes that are replaced) is modelled rule
+//! by rule, and each rule names the function that it mirrors. `docs/protocol.md` tells the protocol
+//! and what this search has found.
 //!
 //! - [`Model`]: the worlds that can follow a world, each by a [`Step`];
 //! - [`World`]: everything that decides what can happen next;

@@ -104,3 +104,28 @@ impl QemuHypervisor {
         Ok(Arrival { machine: Box::new(machine), handle: handle.expect("a plan is JSON") })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use punctual_guest::qemu::{Places, Spec};
+
+    use super::*;
+    use crate::hypervisor::Hypervisor;
+
+    /// A daemon that was killed before it started the machine is followed by one that starts it.
+    #[test]
+    fn a_machine_that_is_yet_to_be_started_lacks_no_pages() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places {
+            runtime: directory.path().to_owned(),
+            ram: directory.path().to_owned(),
+            huge_ram: directory.path().to_owned(),
+        };
+        let spec: Spec = "name = 'web'\nmemory = '16MiB'\n".parse().unwrap();
+        let to_start = spec.plan(&places, spec.accel_here());
+        let handle = serde_json::to_value(Reserved { to_start }).unwrap();
+        let hypervisor = QemuHypervisor { places, streams: Arc::default() };
+        assert!(hypervisor.depends("web", &handle).unwrap().is_none());
+        assert_eq!(hypervisor.state(&handle), MachineState::Gone);
+    }
+}
