@@ -110,7 +110,7 @@ mod tests {
     fn shares_are_of_what_the_link_carries() {
         let load = Load::Share { pattern: Workload::Sweep, percent: 200 };
         let rate = Some(BytesPerSecond::megabits(100));
-        assert_eq!(load.work(rate), (Workload::Sweep, 2 * 12_500_000 / 4096));
+        assert_eq!(load.work(rate), (Workload::Sweep, 12_500_000 / 4096 * 2));
         assert!(!load.is_light());
         assert!(Load::Writes(20_000).is_light());
     }
