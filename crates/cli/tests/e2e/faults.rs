@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use punctual_engine::Phase;
-use punctual_guest_protocol::{Options, Workload};
+use punctual_guest_protocol::Options;
 use punctual_host::api::Migration;
 use punctual_images::QemuChoice;
 use punctual_lab::chaos::{Case, Chaos, FAULTS, FOLLOWED, WHOLE};
@@ -54,17 +54,16 @@ fn whatever_goes_wrong_one_host_has_the_machine_and_a_second_attempt_succeeds() 
     assert_eq!(census::of_name(name.as_str()).unwrap(), Vec::<String>::new());
 }
 
-/// On such a link the last copy takes a second.
+/// On such a link all of a guest's memory takes some seconds.
 const SLOW: u64 = 100;
 
 #[test]
 fn a_stop_that_overruns_what_was_promised_is_given_up_and_the_guest_runs_on() {
     let Some(stage) = Stage::set("overrun", SLOW) else { return };
-    // Its set is written anew faster than it is copied, so that all of it is left for the stop.
-    let sweep =
-        Options { workload: Workload::Sweep, rate: 20_000, set: 12 << 20, ..Options::default() };
-    let mut guest = stage.start(&guest(sweep));
-    let words = ["migrate", "web", "--to", "b", "--look", "0", "--downtime", "2s", "--json"];
+    let mut guest = stage.start(&guest(Options { fill: 48 << 20, ..Options::default() }));
+    // All of it is copied while the guest is stopped, so that the stop surely lasts.
+    let words = ["migrate", "web", "--to", "b", "--mode", "stop-and-copy", "--look", "0", "--json"];
+    let words = [&words[..], &["--downtime", "3s", "--force"]].concat();
     let migration = stage.begin("a", &words);
     wait_for_last_copy(&stage);
     // Neither the pages nor the word that they have come get through.
