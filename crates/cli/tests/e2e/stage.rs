@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use punctual_engine::Phase;
+use punctual_engine::{Phase, Progress};
 use punctual_host::api::Migration;
 use punctual_images::{Qemu, QemuChoice};
 use punctual_lab::scene::{GuestSpec, Scene, start_daemon};
@@ -162,17 +162,28 @@ impl Stage {
 
     /// Waits until pages of a machine are being copied.
     pub(crate) fn wait_for_copying(&self, host: &str, machine: &str) {
-        until("pages are copied", || {
+        self.wait_until(host, machine, "pages are copied", |progress| {
+            progress.phase == Phase::Copying && progress.pages_sent.get() > 0
+        });
+    }
+
+    /// Waits until the migration of a machine has come so far.
+    #[track_caller]
+    pub(crate) fn wait_until(
+        &self,
+        host: &str,
+        machine: &str,
+        what: &str,
+        mut so_far: impl FnMut(&Progress) -> bool,
+    ) {
+        until(what, || {
             let migrations =
                 self.scene().ask(host, |daemon| async move { daemon.migrations().await });
-            let migrations = migrations.unwrap();
             let goes_on =
                 |migration: &&Migration| migration.machine == machine && !migration.has_ended();
-            let progress =
-                migrations.iter().find(goes_on).and_then(|found| found.progress.as_ref());
-            progress.is_some_and(|progress| {
-                progress.phase == Phase::Copying && progress.pages_sent.get() > 0
-            })
+            let migrations = migrations.unwrap();
+            let found = migrations.iter().find(goes_on);
+            found.and_then(|found| found.progress.as_ref()).is_some_and(&mut so_far)
         });
     }
 
@@ -189,12 +200,22 @@ impl Stage {
     /// Starts the daemon of a host again, in a mount namespace of its own that `script` has
     /// changed first: that host sees other files than the rest of the computer.
     pub(crate) fn disguise(&mut self, host: &str, script: &str) {
+        let inner = self.scratch().join(format!("inside-{host}"));
+        write_script(&inner, &format!("set -e\n{script}\nexec {PROGRAM} \"$@\""));
+        self.restart_by(host, &format!("exec unshare --mount {} \"$@\"", inner.display()));
+    }
+
+    /// Starts the daemon of a host again, with other words on its command line: `script` changes
+    /// the shell's arguments.
+    pub(crate) fn restart_with(&mut self, host: &str, script: &str) {
+        self.restart_by(host, &format!("set -e\n{script}\nexec {PROGRAM} \"$@\""));
+    }
+
+    /// Ends the daemon of a host and starts it again by a script.
+    fn restart_by(&mut self, host: &str, script: &str) {
         self.end_daemon(host);
         let program = self.scratch().join(format!("punctual-{host}"));
-        let script = format!("set -e\n{script}\nexec {PROGRAM} \"$@\"");
-        let inner = self.scratch().join(format!("inside-{host}"));
-        write_script(&inner, &script);
-        write_script(&program, &format!("exec unshare --mount {} \"$@\"", inner.display()));
+        write_script(&program, script);
         let daemon = start_daemon(self.scene().lab(), host, &program).unwrap();
         self.others.push((host.to_owned(), daemon));
     }
@@ -211,6 +232,11 @@ impl Stage {
         let mut ip = Command::new("ip");
         ip.args(["link", "set", "to-b", state]);
         assert!(self.scene().lab().exec("switch", ip).unwrap().success());
+    }
+
+    /// Gives the links of both hosts another rate, in megabits a second.
+    pub(crate) fn set_link(&self, megabits: u64) {
+        self.scene().lab().set_rates(BytesPerSecond::megabits(megabits)).unwrap();
     }
 
     /// Ends the test: takes the lab down and expects that nothing of it is left.
