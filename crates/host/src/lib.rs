@@ -24,6 +24,7 @@
 //! - [`Daemon`], [`HostConfig`]: is one;
 //! - [`hypervisor`]: what a daemon asks of whatever runs machines.
 
+mod again;
 pub mod api;
 mod arrivals;
 pub mod client;

@@ -27,7 +27,8 @@ use punctual_link::{Link, Timeouts};
 use punctual_wire::{MigrationId, Offer, Outcome};
 
 use self::taking::Taking;
-use crate::api::{MigrateRequest, Migration, Problem, ProblemKind, UpgradeRequest};
+use crate::again::until_in_order;
+use crate::api::{MachineState, MigrateRequest, Migration, Problem, ProblemKind, UpgradeRequest};
 use crate::host::Host;
 use crate::hypervisor::{Departure, Handle, Succession};
 use crate::migrations::Ticket;
@@ -84,7 +85,11 @@ impl Host {
     /// The successor is the machine: makes it run if it does not, and removes what is left of the
     /// process before it.
     fn succeed(&self, record: Record, successor: Handle) -> Result<(), Problem> {
-        self.hypervisor.recover(&successor)?;
+        match self.hypervisor.state(&successor) {
+            // It is the machine all the same: the one before is older than what was done since.
+            MachineState::Gone => tracing::error!(machine = record.name, "its new QEMU has ended"),
+            _ => self.hypervisor.recover(&successor)?,
+        }
         self.hypervisor.discard(&record.name, Some(&record.handle))?;
         self.at_home_as(record, successor)
     }
@@ -104,8 +109,31 @@ impl Host {
     }
 }
 
-/// Puts in order what a daemon left that was killed while it replaced a machine's process.
-pub(crate) fn recover(host: &Host, record: Record, migration: MigrationId) -> Result<(), Problem> {
+/// Puts in order what a daemon left that was killed while it replaced a machine's process; what
+/// cannot be at once is tried again.
+pub(crate) fn recover(
+    host: &Arc<Host>,
+    record: Record,
+    migration: MigrationId,
+) -> Result<(), Problem> {
+    let name = record.name.clone();
+    put_in_order(host, record, migration).inspect_err(|_| later(host, &name, migration))
+}
+
+/// Tries again until the machine has one process.
+fn later(host: &Arc<Host>, name: &str, migration: MigrationId) {
+    let machine = name.to_owned();
+    until_in_order(host, name, move |host| {
+        let record = host.registry.get(&machine)?;
+        match record.standing == Standing::Replacing(migration.into()) {
+            true => put_in_order(host, record, migration),
+            false => Ok(()),
+        }
+    });
+}
+
+/// Leaves one of the two processes of a machine: the journal decides which.
+fn put_in_order(host: &Host, record: Record, migration: MigrationId) -> Result<(), Problem> {
     let name = record.name.clone();
     let committed = host.journal.outcome(migration, false) == Outcome::Committed;
     if let Some(successor) = record.successor.clone().filter(|_| committed) {
@@ -268,11 +296,9 @@ impl Replacing {
 
     fn put_in_order(&self, done: Result<(), Problem>) {
         if let Err(problem) = done {
-            // The record and the journal have all that the next daemon needs.
-            tracing::error!(
-                machine = self.request.machine, %problem,
-                "not put in order; it is tried again when the daemon is started again"
-            );
+            let machine = &self.request.machine;
+            tracing::error!(machine, %problem, remedy = problem.remedy, "not put in order yet");
+            later(&self.host, machine, self.id);
         }
     }
 }

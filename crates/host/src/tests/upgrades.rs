@@ -12,6 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::fakes::{Fakes, layout};
+use super::recovery::wait_until;
 use super::{Site, config, moves, two_hosts};
 use crate::api::{MachineState, Migration, UpgradeRequest};
 use crate::journal::{Came, Journal, Left};
@@ -185,4 +186,26 @@ fn a_daemon_that_died_behind_the_commit_has_left_the_second_process() {
         assert_eq!(journal.came(ATTEMPT), Some(Came::Ours { whole: false }));
         assert_eq!(journal.came_here(16), [], "nobody else is to be told");
     }
+}
+
+#[test]
+fn a_second_process_that_does_not_run_at_once_is_tried_again() {
+    let ready = [begun(), vec![Entry::AskedForCommit { migration: ATTEMPT }]].concat();
+    let committed = [ready, vec![Entry::Committed { migration: ATTEMPT }]].concat();
+    let (old, new) = two_processes();
+    new.fail_next(Call::Resume, 2);
+    let (_directory, site, _) = after(&committed, Some(&new), &old);
+    wait_until("it runs", || site.machines() == running());
+    assert_eq!(new.status(), Status::Running);
+}
+
+#[test]
+fn a_second_process_that_has_ended_was_the_machine() {
+    let ready = [begun(), vec![Entry::AskedForCommit { migration: ATTEMPT }]].concat();
+    let committed = [ready, vec![Entry::Committed { migration: ATTEMPT }]].concat();
+    let (old, new) = two_processes();
+    Box::new(new.destination()).discard().unwrap();
+    let (_directory, site, left) = after(&committed, Some(&new), &old);
+    assert_eq!(left, ["web'"], "the one before cannot go on");
+    assert_eq!(site.machines(), [("web".to_owned(), MachineState::Gone)]);
 }
