@@ -50,6 +50,8 @@ pub struct Destination {
     stream: Option<UnixStream>,
     /// From where in its events the loading is watched.
     began: Mark,
+    /// Whether pages of it may be missing, so that whatever touches one waits.
+    paged: bool,
     /// Whether dropping it leaves it alone: it is the machine, or was removed.
     keep: bool,
     /// What the network is told since it runs.
@@ -132,6 +134,7 @@ impl Destination {
             ram: Arc::new(ram),
             belongings,
             stream: None,
+            paged: false,
             keep: false,
             announcement: None,
             plan: plan.clone(),
@@ -197,7 +200,10 @@ impl Destination {
         let mark = self.qmp.mark();
         let running = self.qmp.begin("cont", json!({}))?;
         self.announcement = Some(Announcement::begin(&self.qmp, &self.plan.machine));
-        running.answer()?;
+        if let Some(silence) = unanswered(running.answer(), self.paged)? {
+            let machine = &self.plan.machine;
+            tracing::warn!(machine, %silence, "it waits for a page and runs once that has come");
+        }
         let ran = Instant::now();
         let resumed = self.qmp.seen_event(mark, |event| event.name == "RESUME");
         Ok(resumed.map_or(ran, |event| event.at))
@@ -237,6 +243,16 @@ impl Destination {
     }
 }
 
+/// Of the answer to a command: that there is none yet, if that is no failure. QEMU's main thread
+/// touches memory for its devices; where a page of that is missing it answers nobody until it has
+/// come, and carries the command out then.
+fn unanswered<T>(answer: Result<T, QmpError>, paged: bool) -> Result<Option<QmpError>, QmpError> {
+    match answer {
+        Err(silence @ QmpError::Timeout { .. }) if paged => Ok(Some(silence)),
+        answer => answer.map(|_| None),
+    }
+}
+
 impl DestinationMachine for Destination {
     fn ram(&self) -> &Arc<Ram> {
         &self.ram
@@ -259,6 +275,7 @@ impl DestinationMachine for Destination {
             holes,
             record(&plan.directory),
         )?;
+        self.paged = true;
         Ok(Arc::new(paged))
     }
 
@@ -290,5 +307,21 @@ impl Drop for Destination {
         {
             tracing::warn!(machine = self.plan.machine, %error, "destination not wholly discarded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_no_failure_while_a_page_may_be_missing() {
+        let after = Duration::from_secs(20);
+        let silence = || Err::<(), _>(QmpError::Timeout { what: "run".to_owned(), after });
+        assert!(unanswered(silence(), true).unwrap().is_some());
+        assert!(unanswered(silence(), false).is_err());
+        let gone = QmpError::Lost { command: "cont".to_owned(), cause: "it has ended".to_owned() };
+        assert!(unanswered(Err::<(), _>(gone), true).is_err());
+        assert!(unanswered(Ok(()), true).unwrap().is_none());
     }
 }
