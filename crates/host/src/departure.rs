@@ -30,6 +30,14 @@ use crate::registry::{Record, Standing};
 use before::{Before, Ended};
 pub(crate) use waiting::no_room;
 
+/// What comes of taking a machine for an attempt.
+pub(crate) enum Claim {
+    /// It is the attempt's.
+    Begun(Record, Ticket),
+    /// Another has it: the attempt has ended.
+    Busy(Migration),
+}
+
 impl Host {
     /// Begins a migration, which goes on in a thread of its own. One that cannot be has a report
     /// that says so at once.
@@ -37,24 +45,15 @@ impl Host {
         let address = self.config.address_of(&request.to)?;
         let request = self.as_planned(request)?;
         let id = MigrationId(rand::random());
-        let leaving = Standing::Leaving(id.into());
-        let at_home = |from| from == Standing::Resident;
-        let record = match self.registry.shift(&request.machine, at_home, leaving) {
-            Ok(record) => record,
-            Err(error) => match Problem::from(error) {
-                problem if problem.kind == ProblemKind::Refused => {
-                    let report = self.report_of(&request, Ending::Refused, &problem);
-                    return Ok(Migration::ended(id.into(), &request, report));
-                }
-                problem => return Err(problem),
-            },
-        };
         let lost = Problem::failed(
             format!("machine `{}`: its migration was not carried to an end", request.machine),
             "see the daemon's log, and start the daemon again: it puts the machine in order",
         );
-        let lost = self.report_of(&request, Ending::Failed, &lost);
-        let ticket = self.migrations().begin(id.into(), Report { owner: Holder::Unknown, ..lost });
+        let claimed = self.claim(id, &request, Standing::Leaving(id.into()), &lost)?;
+        let (record, ticket) = match claimed {
+            Claim::Begun(record, ticket) => (record, ticket),
+            Claim::Busy(migration) => return Ok(migration),
+        };
         let migration = ticket.migration();
         let host = Arc::clone(self);
         let leaving = Leaving { host, id, record, request, address, ticket };
@@ -64,6 +63,30 @@ impl Host {
             Problem::failed(format!("no thread for the migration: {error}"), "raise the limits")
         })?;
         Ok(migration)
+    }
+
+    /// Takes a machine that is at home for an attempt, by which it stands so from now on. `lost` is
+    /// what is said of the attempt should its thread end without a word.
+    pub(crate) fn claim(
+        &self,
+        attempt: MigrationId,
+        request: &MigrateRequest,
+        standing: Standing,
+        lost: &Problem,
+    ) -> Result<Claim, Problem> {
+        let at_home = |from| from == Standing::Resident;
+        match self.registry.shift(&request.machine, at_home, standing).map_err(Problem::from) {
+            Ok(record) => {
+                let lost = self.report_of(request, Ending::Failed, lost);
+                let lost = Report { owner: Holder::Unknown, ..lost };
+                Ok(Claim::Begun(record, self.migrations().begin(attempt.into(), lost)))
+            }
+            Err(problem) if problem.kind == ProblemKind::Refused => {
+                let report = self.report_of(request, Ending::Refused, &problem);
+                Ok(Claim::Busy(Migration::ended(attempt.into(), request, report)))
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     /// The report of an attempt that ended before the engine had it.

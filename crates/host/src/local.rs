@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use punctual_engine::report::{Ending, Engine, Holder, Policy, Report};
+use punctual_engine::report::{Ending, Engine, Policy, Report};
 use punctual_engine::{
     Emigration, Entry, Immigration, Journal as _, Request, SourceHost, emigrate,
 };
@@ -28,7 +28,8 @@ use punctual_wire::{MigrationId, Offer, Outcome};
 
 use self::taking::Taking;
 use crate::again::until_in_order;
-use crate::api::{MachineState, MigrateRequest, Migration, Problem, ProblemKind, UpgradeRequest};
+use crate::api::{MachineState, MigrateRequest, Migration, Problem, UpgradeRequest};
+use crate::departure::Claim;
 use crate::host::Host;
 use crate::hypervisor::{Departure, Handle, Succession};
 use crate::migrations::Ticket;
@@ -54,24 +55,15 @@ impl Host {
         let request =
             MigrateRequest { dry_run, ..MigrateRequest::new(&machine, here, downtime, within) };
         let id = MigrationId(rand::random());
-        let replacing = Standing::Replacing(id.into());
-        let at_home = |from| from == Standing::Resident;
-        let record = match self.registry.shift(&machine, at_home, replacing) {
-            Ok(record) => record,
-            Err(error) => match Problem::from(error) {
-                problem if problem.kind == ProblemKind::Refused => {
-                    let report = self.report_of(&request, Ending::Refused, &problem);
-                    return Ok(Migration::ended(id.into(), &request, report));
-                }
-                problem => return Err(problem),
-            },
-        };
         let lost = Problem::failed(
             format!("machine `{machine}`: its QEMU was not replaced, and it is not clear why"),
             "see the daemon's log, and start the daemon again: it puts the machine in order",
         );
-        let lost = self.report_of(&request, Ending::Failed, &lost);
-        let ticket = self.migrations().begin(id.into(), Report { owner: Holder::Unknown, ..lost });
+        let claimed = self.claim(id, &request, Standing::Replacing(id.into()), &lost)?;
+        let (record, ticket) = match claimed {
+            Claim::Begun(record, ticket) => (record, ticket),
+            Claim::Busy(migration) => return Ok(migration),
+        };
         let migration = ticket.migration();
         let replacing = Replacing { host: Arc::clone(self), id, record, request, program, ticket };
         let thread = thread::Builder::new().name(format!("replace-{machine}"));
