@@ -54,7 +54,8 @@ pub struct Change {
     pub downtime_ms: Option<f64>,
     /// The longest silence at the client, in milliseconds.
     pub gap_ms: f64,
-    /// From the command until nothing was left at the source, in seconds.
+    /// From the offer until nothing was left at the source, in seconds: the look before it is not in
+    /// it, as it is in no prediction.
     pub total_s: f64,
     /// What was predicted as likely: the interruption in milliseconds, and the whole in seconds.
     pub predicted: Option<(f64, f64)>,
@@ -99,7 +100,7 @@ fn change(scene: &Scene, spec: &ModesSpec, mode: Mode) -> Result<Change, TrialEr
     std::thread::sleep(SETTLE);
     let begun = Instant::now();
     let migration = scene.migrate("a", &request(mode), |_| ())?;
-    let total_s = begun.elapsed().as_secs_f64();
+    let measured = migration.report.as_ref().map(|report| &report.measured);
     let arrived =
         migration.report.as_ref().is_some_and(|report| report.outcome == Ending::Completed);
     let remarks = if arrived {
@@ -114,13 +115,9 @@ fn change(scene: &Scene, spec: &ModesSpec, mode: Mode) -> Result<Change, TrialEr
         arrived,
         state_kept: arrived && !of("anew") && !of("memory") && !of("wrong bytes"),
         connections_kept: arrived && !of("connection") && !of("does not answer"),
-        downtime_ms: migration
-            .report
-            .as_ref()
-            .and_then(|report| report.measured.downtime)
-            .map(milliseconds),
+        downtime_ms: measured.and_then(|measured| measured.downtime).map(milliseconds),
         gap_ms: witness.longest_silence(begun).map_or(f64::NAN, milliseconds),
-        total_s,
+        total_s: measured.map_or(f64::NAN, |measured| measured.total.as_secs_f64()),
         predicted: predicted.map(|predicted| {
             (milliseconds(predicted.downtime.p50), predicted.total.p50.as_secs_f64())
         }),
