@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use punctual_engine::Phase;
 use punctual_guest_protocol::{Options, Workload};
-use punctual_host::api::Migration;
 use serde_json::Value;
 
 use crate::stage::{GIGABIT, Stage, guest, until};
@@ -53,13 +51,9 @@ fn a_machine_runs_before_its_pages_are_there() {
 fn begin(stage: &Stage) -> Begun {
     let words = ["migrate", "web", "--to", "b", "--json"];
     let migration = stage.begin("a", &[&words[..], &POST_COPY].concat());
-    until("pages follow", || {
-        let migrations = stage.scene().ask("a", |daemon| async move { daemon.migrations().await });
-        let follows = |migration: &Migration| {
-            let progress = migration.progress.as_ref();
-            !migration.has_ended() && progress.is_some_and(|seen| seen.phase == Phase::PostCopy)
-        };
-        migrations.unwrap().iter().any(follows)
+    until("it runs there and lacks pages", || {
+        let details = stage.run("b", &["show", "web", "--json"]);
+        details.code == Some(DONE) && details.json()["state"] == "depending"
     });
     migration
 }

@@ -163,7 +163,7 @@ impl Stage {
     /// Waits until pages of a machine are being copied.
     pub(crate) fn wait_for_copying(&self, host: &str, machine: &str) {
         self.wait_until(host, machine, "pages are copied", |progress| {
-            progress.phase == Phase::Copying && progress.pages_sent.get() > 0
+            progress.phase == Phase::Copying && progress.sent.get() > 0
         });
     }
 

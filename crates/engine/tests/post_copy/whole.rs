@@ -111,7 +111,8 @@ fn guests_that_read_all_over_get_the_right_pages_first() {
     }
     scene.reading(4, 150, || scene.serving.begin(Some(heat)));
     let faults = scene.whole();
-    assert_eq!(faults.count, scene.machine.faults());
+    // A page that comes just when it is first touched was not waited for.
+    assert!(faults.count <= scene.machine.faults(), "{faults:?}");
     assert!(faults.count > 0 && faults.median <= faults.p99 && faults.p99 <= faults.longest);
     let state = scene.serving.state();
     assert_eq!((state.missing, state.link), (Some(Pages::ZERO), Link::Up));
