@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use punctual_guest_protocol::{Options, Workload};
 use serde_json::Value;
 
-use crate::stage::{GIGABIT, Stage, guest, until};
+use crate::stage::{GIGABIT, Stage, guest};
 use crate::told::{Begun, DONE};
 use crate::watched::Watched;
 
@@ -51,18 +51,12 @@ fn a_machine_runs_before_its_pages_are_there() {
 fn begin(stage: &Stage) -> Begun {
     let words = ["migrate", "web", "--to", "b", "--json"];
     let migration = stage.begin("a", &[&words[..], &POST_COPY].concat());
-    until("it runs there and lacks pages", || {
-        let details = stage.run("b", &["show", "web", "--json"]);
-        details.code == Some(DONE) && details.json()["state"] == "depending"
-    });
+    stage.wait_for_state("b", "web", "depending");
     migration
 }
 
 fn wait_until_whole(stage: &Stage, guest: &mut Watched) {
-    until("the machine is whole", || {
-        let details = stage.run("b", &["show", "web", "--json"]);
-        details.code == Some(DONE) && details.json()["state"] == "running"
-    });
+    stage.wait_for_state("b", "web", "running");
     stage.expect_bare("a");
     stage.expect_at("web", "b");
     guest.expect_well();

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use punctual_engine::Phase;
 use punctual_guest_protocol::{Options, Workload};
 use punctual_lab::Obstruction;
 use punctual_lab::scene::PORT;
@@ -29,8 +28,7 @@ fn a_machine_that_lacks_pages_is_found_at_another_address() {
 
     let words = ["migrate", "web", "--to", "b", "--mode", "post-copy", "--look", "0", "--json"];
     let migration = stage.begin("a", &[&words[..], &["--downtime", "1s", "--verify"]].concat());
-    let follows = |phase| phase == Phase::PostCopy;
-    stage.wait_until("a", "web", "pages follow", |progress| follows(progress.phase));
+    stage.wait_for_state("b", "web", "depending");
     let lab = stage.scene().lab();
     lab.obstruct("a", "b", Obstruction::Cut).unwrap();
     stage.set_link(GIGABIT);

@@ -160,6 +160,15 @@ impl Stage {
         left
     }
 
+    /// Waits until a machine stands so on a host.
+    #[track_caller]
+    pub(crate) fn wait_for_state(&self, host: &str, machine: &str, state: &str) {
+        until(state, || {
+            let details = self.run(host, &["show", machine, "--json"]);
+            details.code == Some(DONE) && details.json()["state"] == state
+        });
+    }
+
     /// Waits until pages of a machine are being copied.
     pub(crate) fn wait_for_copying(&self, host: &str, machine: &str) {
         self.wait_until(host, machine, "pages are copied", |progress| {
