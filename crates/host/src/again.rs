@@ -44,7 +44,7 @@ pub(crate) fn until_in_order(
 }
 
 /// Waits for so long; whether the daemon goes on.
-fn waits(host: &Host, pause: Duration) -> bool {
+pub(crate) fn waits(host: &Host, pause: Duration) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < pause {
         if host.arrivals.is_ending() {

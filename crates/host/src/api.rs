@@ -386,9 +386,8 @@ impl From<&[Refusal]> for Problem {
     fn from(refusals: &[Refusal]) -> Self {
         let join =
             |part: fn(&Refusal) -> &str| refusals.iter().map(part).collect::<Vec<_>>().join("; ");
-        let codes = refusals.iter().map(|refusal| refusal.code.clone()).collect();
         let told = Self::refused(join(|refusal| &refusal.reason), join(|refusal| &refusal.remedy));
-        Self { codes, ..told }
+        Self { codes: Refusal::codes(refusals), ..told }
     }
 }
 

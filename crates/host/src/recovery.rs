@@ -24,6 +24,7 @@ use std::time::Duration;
 use punctual_engine::{Entry, Journal as _, Unanswered};
 use punctual_wire::{Inquiry, MigrationId, Outcome};
 
+use crate::again::waits;
 use crate::api::{MachineState, Problem};
 use crate::arrivals::remind;
 use crate::host::Host;
@@ -33,8 +34,6 @@ use crate::suspended;
 
 /// Between two questions to a source that does not know yet or cannot be reached.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Between two looks at whether the daemon is to end.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Sources of so many machines that came here are reminded at a start.
 const REMINDED: usize = 16;
@@ -143,11 +142,8 @@ fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str)
                 }
             }
         }
-        for _ in 0..ASK_AGAIN.div_duration_f32(LOOK) as u32 {
-            if host.arrivals.is_ending() {
-                return;
-            }
-            thread::sleep(LOOK);
+        if !waits(host, ASK_AGAIN) {
+            return;
         }
     };
     let done = match outcome {

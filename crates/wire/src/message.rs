@@ -110,6 +110,24 @@ pub struct Refusal {
     pub remedy: String,
 }
 
+impl Refusal {
+    /// The stable words of all reasons, in their order.
+    #[must_use]
+    pub fn codes(refusals: &[Self]) -> Vec<String> {
+        refusals.iter().map(|refusal| refusal.code.clone()).collect()
+    }
+
+    /// All reasons, each with its remedy, for people.
+    #[must_use]
+    pub fn told(refusals: &[Self]) -> String {
+        if refusals.is_empty() {
+            return "the destination gave no reason".to_owned();
+        }
+        let told = refusals.iter().map(|refusal| format!("{}; {}", refusal.reason, refusal.remedy));
+        told.collect::<Vec<_>>().join(". ")
+    }
+}
+
 /// A question about an attempt, asked on a connection of its own after the first was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inquiry {

@@ -107,9 +107,6 @@ impl Context {
     fn throttled(&mut self, at: Duration, share: Probability) {
         self.rule.throttled(share);
         self.course.slowing.set(at, share);
-        if share == Probability::ONE {
-            self.rule.not_throttled("this machine knows no way to do it".to_owned());
-        }
     }
 
     /// All pages have been scanned, which was asked for at `asked`; with what was found, so many

@@ -160,7 +160,7 @@ pub enum BatchKind {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Why {
     /// The destination will not take it.
-    #[error("refused: {}", list(.0))]
+    #[error("refused: {}", Refusal::told(.0))]
     Refused(Vec<Refusal>),
     /// The link is slower than the operator counts on.
     #[error(
@@ -264,14 +264,4 @@ pub enum Why {
 
 fn more(left: Option<Duration>) -> String {
     left.map_or_else(String::new, |left| format!(" and would have been for {} more", Shown(left)))
-}
-
-fn list(refusals: &[Refusal]) -> String {
-    let reasons: Vec<_> =
-        refusals.iter().map(|refusal| format!("{}; {}", refusal.reason, refusal.remedy)).collect();
-    if reasons.is_empty() {
-        "the destination gave no reason".to_owned()
-    } else {
-        reasons.join(". ")
-    }
 }

@@ -37,7 +37,7 @@ mod watch;
 
 use std::time::Duration;
 
-use punctual_wire::{Offer, SourceMessage};
+use punctual_wire::{Offer, Refusal, SourceMessage};
 
 pub use committed::{Committed, Moved, Unknown};
 use context::Context;
@@ -175,7 +175,7 @@ impl Why {
     /// What the destination called its reasons.
     fn codes(&self) -> Vec<String> {
         match self {
-            Self::Refused(refusals) => refusals.iter().map(|it| it.code.clone()).collect(),
+            Self::Refused(refusals) => Refusal::codes(refusals),
             _ => Vec::new(),
         }
     }

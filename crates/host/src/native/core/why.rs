@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Why a machine stays at the source.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(in crate::native) enum Why {
-    #[error("refused: {}", list(.0))]
+    #[error("refused: {}", Refusal::told(.0))]
     Refused(Vec<Refusal>),
     #[error("nothing was moved, as asked: the destination would take the machine")]
     Rehearsed { command_line: Vec<String> },
@@ -52,7 +52,7 @@ impl Why {
 
     pub(in crate::native) fn codes(&self) -> Vec<String> {
         match self {
-            Self::Refused(refusals) => refusals.iter().map(|it| it.code.clone()).collect(),
+            Self::Refused(refusals) => Refusal::codes(refusals),
             _ => Vec::new(),
         }
     }
@@ -64,9 +64,4 @@ impl Why {
     pub(super) fn is_to_be_told(&self) -> bool {
         !matches!(self, Self::Refused(_) | Self::LinkLost(_) | Self::DestinationFailed(_))
     }
-}
-
-fn list(refusals: &[Refusal]) -> String {
-    let told = refusals.iter().map(|refusal| format!("{}; {}", refusal.reason, refusal.remedy));
-    told.collect::<Vec<_>>().join(". ")
 }
