@@ -1,4 +1,4 @@
-//! What could not be put in order at once is tried again until it can.
+//! What cannot be put in order at once is tried again until it can.
 
 use std::sync::Arc;
 use std::thread;
@@ -7,24 +7,25 @@ use std::time::{Duration, Instant};
 use crate::api::Problem;
 use crate::host::Host;
 
-/// Before the first further attempt; each takes twice as long to come ...
-const FIRST: Duration = Duration::from_millis(500);
+/// Before the first attempt after one that failed; each takes twice as long to come ...
+pub(crate) const FIRST: Duration = Duration::from_millis(500);
 /// ... up to this.
 const LAST: Duration = Duration::from_secs(30);
 /// Between two looks at whether the daemon is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Puts a machine in order that could not be at once, in a thread of its own, by as many attempts as
-/// it takes. A reason why one failed is logged once: it may take days.
+/// Puts a machine in order in a thread of its own, by as many attempts as it takes, the first of them
+/// after this time. A reason why one failed is logged once: it may take days.
 pub(crate) fn until_in_order(
     host: &Arc<Host>,
     machine: &str,
-    attempt: impl Fn(&Host) -> Result<(), Problem> + Send + 'static,
+    first: Duration,
+    mut attempt: impl FnMut(&Arc<Host>) -> Result<(), Problem> + Send + 'static,
 ) {
     let (host, name) = (Arc::clone(host), machine.to_owned());
     let thread = thread::Builder::new().name(format!("again-{name}"));
     let spawned = thread.spawn(move || {
-        let (mut pause, mut told) = (FIRST, None);
+        let (mut pause, mut told) = (first, None);
         while waits(&host, pause) {
             let Err(problem) = attempt(&host) else {
                 return tracing::info!(machine = name, "is in order now");
@@ -34,7 +35,7 @@ pub(crate) fn until_in_order(
                 tracing::error!(machine = name, what, remedy, "not in order yet; is tried again");
                 told = Some(problem);
             }
-            pause = (pause * 2).min(LAST);
+            pause = (pause * 2).clamp(FIRST, LAST);
         }
     });
     if let Err(error) = spawned {

@@ -196,10 +196,9 @@ impl Host {
             Standing::Suspending(_) => MachineState::Suspending,
             Standing::Resuming(_) => MachineState::Resuming,
             Standing::Serving(_) => MachineState::Serving,
-            Standing::Depending(_) => match self.hypervisor.state(handle) {
-                MachineState::Running => MachineState::Depending,
-                other => other,
-            },
+            // It does not answer while it waits for a page.
+            Standing::Depending(_) if self.hypervisor.is_gone(handle) => MachineState::Gone,
+            Standing::Depending(_) => MachineState::Depending,
             Standing::Resident => self.hypervisor.state(handle),
         };
         let Identity { pid, memory } = self.hypervisor.identity(handle);

@@ -27,8 +27,8 @@ use punctual_link::{Link, Timeouts};
 use punctual_wire::{MigrationId, Offer, Outcome};
 
 use self::taking::Taking;
-use crate::again::until_in_order;
-use crate::api::{MachineState, MigrateRequest, Migration, Problem, UpgradeRequest};
+use crate::again::{FIRST, until_in_order};
+use crate::api::{MigrateRequest, Migration, Problem, UpgradeRequest};
 use crate::departure::Claim;
 use crate::host::Host;
 use crate::hypervisor::{Departure, Handle, Succession};
@@ -77,10 +77,11 @@ impl Host {
     /// The successor is the machine: makes it run if it does not, and removes what is left of the
     /// process before it.
     fn succeed(&self, record: Record, successor: Handle) -> Result<(), Problem> {
-        match self.hypervisor.state(&successor) {
+        if self.hypervisor.is_gone(&successor) {
             // It is the machine all the same: the one before is older than what was done since.
-            MachineState::Gone => tracing::error!(machine = record.name, "its new QEMU has ended"),
-            _ => self.hypervisor.recover(&successor)?,
+            tracing::error!(machine = record.name, "its new QEMU has ended");
+        } else {
+            self.hypervisor.recover(&successor)?;
         }
         self.hypervisor.discard(&record.name, Some(&record.handle))?;
         self.at_home_as(record, successor)
@@ -115,7 +116,7 @@ pub(crate) fn recover(
 /// Tries again until the machine has one process.
 fn later(host: &Arc<Host>, name: &str, migration: MigrationId) {
     let machine = name.to_owned();
-    until_in_order(host, name, move |host| {
+    until_in_order(host, name, FIRST, move |host| {
         let record = host.registry.get(&machine)?;
         match record.standing == Standing::Replacing(migration.into()) {
             true => put_in_order(host, record, migration),

@@ -24,9 +24,10 @@ use std::time::Duration;
 use punctual_engine::{Entry, Journal as _, Unanswered};
 use punctual_wire::{Inquiry, MigrationId, Outcome};
 
-use crate::again::waits;
+use crate::again::{FIRST, until_in_order, waits};
 use crate::api::{MachineState, Problem};
 use crate::arrivals::remind;
+use crate::following::TakenOver;
 use crate::host::Host;
 use crate::journal::{Came, Left};
 use crate::registry::{Record, Standing};
@@ -81,7 +82,7 @@ fn leaving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(
         return host.discard(&record);
     }
     tracing::warn!(machine = record.name, "its move was broken off; it runs on here");
-    let_run(host, record)
+    let_run(host, record, None, |_| {})
 }
 
 /// What is left of a machine that has gone before its pages.
@@ -101,36 +102,56 @@ fn depending(host: &Arc<Host>, record: &Record, migration: MigrationId) -> Resul
         host.stand(&record.name, Standing::Resident);
         return Ok(());
     };
-    host.depend_on(&record.name, migration, taken)
+    host.depend_on(&record.name, taken)
 }
 
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     match host.journal.came(migration) {
-        Some(Came::Ours { .. }) => keep(host, record, migration),
-        // The daemon was killed, or its disk failed, between letting it run and recording that.
-        Some(Came::Asked { .. })
-            if host.hypervisor.state(&record.handle) == MachineState::Running =>
-        {
-            keep(host, record, migration)?;
-            note(host, &Entry::Running { migration });
-            Ok(())
+        Some(Came::Ours { .. }) => {
+            let taken = host.take_over(&record, migration)?;
+            keep(host, record, migration, taken, None)
         }
-        Some(Came::Asked { source, address }) => {
-            tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
-            let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));
-            let ask = move || ask(&host, &record, migration, &address);
-            let asking = thread::Builder::new().name(name).spawn(ask);
-            asking.map(drop).map_err(|error| Problem::failed(error, "start the daemon again"))
-        }
+        Some(Came::Asked { source, address }) => asked(host, record, migration, &source, address),
         _ => give_up(host, &record, migration, "the daemon of the destination was ended"),
     }
 }
 
+/// A machine whose commit was asked for: it is not known yet whose it is.
+fn asked(
+    host: &Arc<Host>,
+    record: Record,
+    migration: MigrationId,
+    source: &str,
+    address: String,
+) -> Result<(), Problem> {
+    // Its source says whose it is also where it cannot be taken over.
+    let taken = host.take_over(&record, migration).unwrap_or_else(|problem| {
+        tracing::error!(machine = record.name, %problem, remedy = problem.remedy, "lacks pages");
+        None
+    });
+    // The daemon was killed, or its disk failed, between letting it run and recording that. One that
+    // lacks pages may be waiting for one, and answers nobody.
+    if taken.is_none() && host.hypervisor.state(&record.handle) == MachineState::Running {
+        return keep(host, record, migration, None, None);
+    }
+    tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
+    let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));
+    let ask = move || ask(&host, &record, migration, address, taken);
+    let asking = thread::Builder::new().name(name).spawn(ask);
+    asking.map(drop).map_err(|error| Problem::failed(error, "start the daemon again"))
+}
+
 /// Asks the source until it answers or the daemon is to end.
-fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str) {
+fn ask(
+    host: &Arc<Host>,
+    record: &Record,
+    migration: MigrationId,
+    address: String,
+    taken: Option<TakenOver>,
+) {
     let mut told = None;
     let outcome = loop {
-        match host.ask(address, Inquiry { migration }) {
+        match host.ask(&address, Inquiry { migration }) {
             Ok(outcome @ (Outcome::Committed | Outcome::Aborted)) => break outcome,
             Ok(Outcome::Undecided) => {}
             Err(Unanswered::Ending) => return,
@@ -147,32 +168,66 @@ fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: &str)
         }
     };
     let done = match outcome {
-        Outcome::Committed => keep(host, record.clone(), migration).inspect(|()| {
-            note(host, &Entry::Running { migration });
-            remind(host, address.to_owned(), migration);
-        }),
-        _ => give_up(host, record, migration, "the source keeps the machine"),
+        Outcome::Committed => keep(host, record.clone(), migration, taken, Some(address)),
+        _ => {
+            drop(taken);
+            give_up(host, record, migration, "the source keeps the machine")
+        }
     };
     tracing::info!(machine = record.name, ?outcome, ?done, "the source has answered");
 }
 
-/// Makes a machine run that came here and is this host's.
-fn keep(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
-    // Whoever lets it run may touch pages that are still to come.
-    let Some(taken) = host.take_over(&record, migration)? else { return let_run(host, record) };
-    let runs = host.hypervisor.recover(&record.handle);
-    if runs.is_ok() {
-        // Only now: the next daemon lets nothing run of which this is on record.
-        host.stand(&record.name, Standing::Depending(migration.into()));
-    }
-    host.depend_on(&record.name, migration, taken)?;
-    runs
+/// Makes a machine run that came here and is this host's, and tells its source if that may not know.
+fn keep(
+    host: &Arc<Host>,
+    record: Record,
+    migration: MigrationId,
+    taken: Option<TakenOver>,
+    source: Option<String>,
+) -> Result<(), Problem> {
+    let_run(host, record, taken, move |host| {
+        // Behind the word that it is whole this would say that it is not.
+        if let Some(Came::Asked { .. }) = host.journal.came(migration) {
+            note(host, &Entry::Running { migration });
+        }
+        source.iter().for_each(|source| remind(host, source.clone(), migration));
+    })
 }
 
-/// Makes a machine run that is this host's.
-fn let_run(host: &Host, record: Record) -> Result<(), Problem> {
-    host.hypervisor.recover(&record.handle)?;
-    host.make_resident(record)
+/// Makes a machine run that is this host's; if it does not answer, as soon as it does.
+fn let_run(
+    host: &Arc<Host>,
+    record: Record,
+    mut taken: Option<TakenOver>,
+    runs: impl Fn(&Arc<Host>) + Send + 'static,
+) -> Result<(), Problem> {
+    let name = record.name.clone();
+    // Its process may be waiting for a page, and none comes before this daemon serves.
+    let is_waited_for = taken.is_some();
+    let mut attempt = move |host: &Arc<Host>| {
+        if host.registry.get(&record.name)?.standing != record.standing {
+            return Ok(());
+        }
+        if host.hypervisor.is_gone(&record.handle) {
+            tracing::error!(machine = record.name, "its process has ended");
+            return host.make_resident(record.clone());
+        }
+        host.hypervisor.recover(&record.handle)?;
+        runs(host);
+        match taken.take() {
+            None => host.make_resident(record.clone()),
+            Some(taken) => {
+                // Only now: the next daemon lets nothing run of which this is on record.
+                host.stand(&record.name, Standing::Depending(taken.migration().into()));
+                host.depend_on(&record.name, taken)
+            }
+        }
+    };
+    if is_waited_for {
+        until_in_order(host, &name, Duration::ZERO, attempt);
+        return Ok(());
+    }
+    attempt(host).inspect_err(|_| until_in_order(host, &name, FIRST, attempt))
 }
 
 /// Discards a machine that never was this host's.

@@ -11,7 +11,7 @@ use punctual_units::{MemoryLayout, Region};
 use punctual_wire::{Faults, MigrationId, Serve};
 
 use super::Expected;
-use crate::api::{MachineState, Problem};
+use crate::api::Problem;
 use crate::host::Host;
 use crate::journal::Came;
 use crate::registry::{Record, Standing};
@@ -22,8 +22,16 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A machine that lacks pages, taken over from an earlier daemon. Dropping it leaves what is missing
 /// waiting.
 pub(crate) struct TakenOver {
+    migration: MigrationId,
     depending: Depending,
     expected: Expected,
+}
+
+impl TakenOver {
+    /// The attempt by which it came.
+    pub(crate) fn migration(&self) -> MigrationId {
+        self.migration
+    }
 }
 
 /// What becomes of a machine whose source serves pages that nobody here waits for.
@@ -50,17 +58,12 @@ impl Host {
         let (expected, lines) = self.lines.expect(migration);
         let depending = Depending::begin(Arc::clone(&demand), one_region(&*demand), lines, false);
         tracing::warn!(machine = record.name, "still lacks pages; its source is waited for");
-        Ok(Some(TakenOver { depending, expected }))
+        Ok(Some(TakenOver { migration, depending, expected }))
     }
 
     /// Waits, in a thread of its own, for the pages of a machine that was taken over.
-    pub(crate) fn depend_on(
-        self: &Arc<Self>,
-        name: &str,
-        migration: MigrationId,
-        taken: TakenOver,
-    ) -> Result<(), Problem> {
-        let TakenOver { depending, expected } = taken;
+    pub(crate) fn depend_on(self: &Arc<Self>, name: &str, taken: TakenOver) -> Result<(), Problem> {
+        let TakenOver { migration, depending, expected } = taken;
         self.depend(name, migration, depending, expected)
     }
 
@@ -96,8 +99,11 @@ impl Host {
 
     fn unexpected_of(&self, record: &Record) -> Unexpected {
         let depends = matches!(record.standing, Standing::Depending(_));
-        let is_gone = || self.hypervisor.state(&record.handle) == MachineState::Gone;
-        if depends && is_gone() { Unexpected::Ended } else { Unexpected::Unknown }
+        if depends && self.hypervisor.is_gone(&record.handle) {
+            Unexpected::Ended
+        } else {
+            Unexpected::Unknown
+        }
     }
 
     /// Waits, in a thread of its own, until a machine depends on its source no more.
@@ -129,8 +135,7 @@ fn one_region(demand: &dyn Demand) -> MemoryLayout {
 
 /// Whether a machine is known to be no more, so that nobody needs its pages.
 fn has_ended(host: &Host, name: &str) -> bool {
-    let is_gone = |record: Record| host.hypervisor.state(&record.handle) == MachineState::Gone;
-    host.registry.get(name).map_or(true, is_gone)
+    host.registry.get(name).map_or(true, |record| host.hypervisor.is_gone(&record.handle))
 }
 
 fn until_whole(

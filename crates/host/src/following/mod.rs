@@ -12,5 +12,6 @@ mod depending;
 mod lines;
 mod serving;
 
+pub(crate) use depending::TakenOver;
 pub(crate) use lines::{Expected, Lines};
 pub(crate) use serving::{Followed, Servings, dial};

@@ -150,6 +150,10 @@ pub trait Hypervisor: Send + Sync {
     /// How a machine is that is at home here and not on its way.
     fn state(&self, handle: &Handle) -> MachineState;
 
+    /// Whether a machine's process has ended, so that it never runs again. Asks nobody: a machine
+    /// that waits for a page does not answer.
+    fn is_gone(&self, handle: &Handle) -> bool;
+
     /// All that can be told of a machine.
     ///
     /// # Errors

@@ -162,6 +162,11 @@ impl Hypervisor for QemuHypervisor {
         state_behind(&found.monitor)
     }
 
+    /// One that is started anew where it has come can be until it was.
+    fn is_gone(&self, handle: &Handle) -> bool {
+        Reserved::of(handle).is_none() && !found(handle).is_some_and(|found| found.lives())
+    }
+
     fn examine(&self, handle: &Handle) -> Result<Examination, Problem> {
         let machine = attached(handle)?;
         let description = machine.description();

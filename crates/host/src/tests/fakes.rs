@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use punctual_guest::demand::Demand;
 use punctual_guest::fake::{Call, Fake, Status};
 use punctual_guest::{DestinationMachine, MachineError, SourceMachine, Surrendered};
-use punctual_units::{Bytes, MemoryLayout, Region};
+use punctual_units::{Bytes, MemoryLayout, PageIndex, Region};
 use punctual_wire::{Offer, Refusal};
 use serde_json::json;
 
@@ -29,7 +29,12 @@ pub(super) struct Fakes {
     fault: Mutex<Option<Call>>,
     /// The next machine that lacks pages cannot be taken over.
     not_taken_over: Mutex<bool>,
+    /// Nobody who asks a machine is answered while this page of it is missing.
+    touched: Mutex<Option<PageIndex>>,
 }
+
+/// How long a machine is asked for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn layout() -> MemoryLayout {
     MemoryLayout::new(vec![Region { name: "ram0".to_owned(), size: Bytes::mib(4) }]).unwrap()
@@ -55,6 +60,23 @@ impl Fakes {
 
     pub(super) fn fail_next_take_over(&self) {
         *self.not_taken_over.lock().unwrap() = true;
+    }
+
+    /// Machines touch this page before they answer, as QEMU's main thread does for their devices.
+    pub(super) fn answer_behind(&self, page: PageIndex) {
+        *self.touched.lock().unwrap() = Some(page);
+    }
+
+    fn answers(&self, machine: &Fake) -> bool {
+        let Some(page) = *self.touched.lock().unwrap() else { return true };
+        let deadline = Instant::now() + PATIENCE;
+        while !machine.guest_touches(page) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     pub(super) fn links(&self) -> Option<Links> {
@@ -96,11 +118,19 @@ impl Hypervisor for Arc<Fakes> {
     }
 
     fn state(&self, handle: &Handle) -> MachineState {
-        match self.find(handle).map(|machine| machine.status()) {
+        let machine = self.find(handle);
+        match machine.as_ref().map(Fake::status) {
+            Some(_) if !machine.is_some_and(|machine| self.answers(&machine)) => {
+                MachineState::Silent
+            }
             Some(Status::Running) => MachineState::Running,
             None | Some(Status::Gone) => MachineState::Gone,
             Some(_) => MachineState::Paused,
         }
+    }
+
+    fn is_gone(&self, handle: &Handle) -> bool {
+        self.find(handle).is_none_or(|machine| machine.status() == Status::Gone)
     }
 
     fn examine(&self, _: &Handle) -> Result<Examination, Problem> {
@@ -194,6 +224,9 @@ impl Hypervisor for Arc<Fakes> {
     fn recover(&self, handle: &Handle) -> Result<(), Problem> {
         let gone = || Problem::failed("the machine is gone", "");
         let machine = self.find(handle).ok_or_else(gone)?;
+        if !self.answers(&machine) {
+            return Err(Problem::failed("the machine does not answer", ""));
+        }
         let resumed = match machine.status() {
             Status::Loaded => {
                 let mut destination = machine.destination();

@@ -8,7 +8,7 @@ use punctual_guest::{DestinationMachine, SourceMachine};
 use punctual_units::{Bytes, PAGE_SIZE, PageIndex, PageRange, PageSet, Pages};
 use tempfile::TempDir;
 
-use super::fakes::layout;
+use super::fakes::{PATIENCE, layout};
 use super::recovery::{ATTEMPT, accepted, left, loaded, start, wait_until};
 use super::{Site, config};
 use crate::api::{MachineState, RecoverRequest};
@@ -118,21 +118,57 @@ fn a_machine_that_could_not_be_taken_over_keeps_its_source() {
 }
 
 #[test]
-fn a_machine_that_was_not_let_run_is_let_run_by_the_next_daemon() {
+fn a_machine_that_could_not_be_let_run_is_let_run_as_soon_as_it_can_be() {
     let directory = tempfile::tempdir().unwrap();
     let there = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &ours());
     let (old, new) = handed_over();
     there.put("web", &new);
     new.fail_next(Call::Resume, 1);
     let b = start(&directory, "b", &there);
+    assert_eq!(b.machines(), web(MachineState::Arriving));
     let a = owing(&directory, Standing::Serving(ATTEMPT.into()), &b.address, Some(&old));
     is_surrendered(&directory, a);
-    assert_eq!(b.machines(), web(MachineState::Arriving));
-    assert_eq!(new.status(), Status::Loaded);
-    drop(b);
-    let b = start(&directory, "b", &there);
-    assert_eq!(b.machines(), web(MachineState::Running));
+    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
     assert_eq!(new.status(), Status::Running);
+    assert!(new.guest_reads(PageIndex(0)).unwrap().starts_with(CONTENT));
+}
+
+/// Its daemon was killed when it ran already, and it touches a page that is missing before it answers
+/// anybody: the page comes only once the next daemon serves.
+#[test]
+fn a_machine_that_answers_nobody_before_a_page_has_come_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &ours());
+    let (old, new) = handed_over();
+    runs(&new);
+    there.put("web", &new);
+    there.answer_behind(PageIndex(0));
+    let begun = Instant::now();
+    let b = start(&directory, "b", &there);
+    let a = owing(&directory, Standing::Serving(ATTEMPT.into()), &b.address, Some(&old));
+    is_surrendered(&directory, a);
+    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    assert!(begun.elapsed() < PATIENCE, "it was waited for");
+}
+
+/// The same, and the daemon had not noted that its source had committed.
+#[test]
+fn a_machine_that_answers_nobody_is_asked_about_at_its_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = handed_over();
+    let a = owing(&directory, Standing::Serving(ATTEMPT.into()), "127.0.0.1:1", Some(&old));
+    let entries = [accepted(&a.address), Entry::AskedForCommit { migration: ATTEMPT }];
+    let there = left(&directory, "b", Standing::Arriving(ATTEMPT.into()), &entries);
+    runs(&new);
+    there.put("web", &new);
+    there.answer_behind(PageIndex(0));
+    let begun = Instant::now();
+    let b = start(&directory, "b", &there);
+    let request = RecoverRequest { to: Some(b.address.clone()) };
+    a.ask(|client| async move { client.recover("web", &request).await }).unwrap();
+    is_surrendered(&directory, a);
+    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    assert!(begun.elapsed() < PATIENCE, "it was waited for");
 }
 
 /// That its machine runs there does not say that it has all its pages.

@@ -69,6 +69,10 @@ impl Hypervisor for Arc<Processes> {
         if alive { MachineState::Running } else { MachineState::Gone }
     }
 
+    fn is_gone(&self, handle: &Handle) -> bool {
+        self.state(handle) == MachineState::Gone
+    }
+
     fn examine(&self, _: &Handle) -> Result<Examination, Problem> {
         Ok(Examination::default())
     }
