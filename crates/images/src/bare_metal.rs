@@ -1,8 +1,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
 use crate::workspace::{is_fresh, output, root, write_whole};
+
+/// One thread at a time assembles: they would do it in the same directory.
+static ASSEMBLING: Mutex<()> = Mutex::new(());
 
 /// Size of the image in bytes: firmware takes it for a hard disk.
 const IMAGE: usize = 1 << 20;
@@ -40,6 +44,7 @@ pub fn bare_metal() -> Result<PathBuf, BareMetalError> {
     let directory = root().join("guests/bare-metal");
     let (source, script) = (directory.join("guest.S"), directory.join("layout.ld"));
     let target = output().join("bare-metal.img");
+    let _turn = ASSEMBLING.lock().unwrap_or_else(PoisonError::into_inner);
     if is_fresh(&target, &[&source, &script]) {
         return Ok(target);
     }

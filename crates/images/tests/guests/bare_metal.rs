@@ -16,7 +16,7 @@ fn sweeps_and_finds_a_changed_byte(accelerator: &str) {
         (machine.console().lines().count() > 2).then_some(())
     });
     let console = machine.console();
-    let sweep = ".".repeat(252);
+    let sweep = ".".repeat(1008);
     let sweeps: Vec<_> = console.lines().take(2).collect();
     assert_eq!(sweeps, [&sweep, &sweep]);
 
