@@ -116,7 +116,7 @@ fn real(global: &Global, said: &Chaos, seeds: std::ops::Range<u64>) -> Result<Ve
             let (case, took) = (case.to_string(), verdict.took.as_secs_f64());
             output::json(&json!({
                 "seed": seed, "case": case, "took_s": took, "course": course,
-                "wrong": verdict.wrong,
+                "struck": verdict.struck, "wrong": verdict.wrong,
             }))?;
         } else {
             for (at, what) in &verdict.course {

@@ -159,6 +159,7 @@ impl Sending {
                 self.batch_sent(context, at, sent)
             }
             (Event::Sending { pages, .. }, looking) => {
+                context.course.pages_sent += pages.saturating_sub(self.sent_of_batch);
                 (self.looking, self.sent_of_batch) = (looking, pages);
                 context.course.sample(at, Pages::ZERO, self.dirty());
                 context.note_standing(at, &self.remainder, self.left());
@@ -211,8 +212,8 @@ impl Sending {
         let batch = self.in_flight.pop_front().unwrap_or_default();
         let pages = batch.pages();
         self.sent += pages;
+        context.course.pages_sent += pages.saturating_sub(self.sent_of_batch);
         self.sent_of_batch = Pages::ZERO;
-        context.course.pages_sent += pages;
         context.meter.batch_sent(at, sent, batch);
         let next = self.look_for_next(context, at);
         if next.is_some() || self.looking.is_some() || !self.in_flight.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use punctual_engine::Connection;
 use punctual_engine::post_copy::{Dial, Link, Serving};
 use punctual_link::{Incoming, LinkFault};
-use punctual_units::{MemoryLayout, PageIndex, PageRange, PageSet};
+use punctual_units::{BytesPerSecond, MemoryLayout, PageIndex, PageRange, PageSet};
 use punctual_wire::pages::{Decoder, PageSink};
 use punctual_wire::{DestinationMessage, Faults, PageRuns, SourceMessage};
 
@@ -28,11 +28,16 @@ struct Asked {
 }
 
 fn asked(verify: bool) -> Asked {
+    asked_at(None, verify)
+}
+
+/// One that pushes no faster than at this rate.
+fn asked_at(rate: Option<BytesPerSecond>, verify: bool) -> Asked {
     let layout = layout(PAGES);
     let ram = filled(&layout, 3);
     let road = Road::new();
     let lines = road.lines();
-    let serving = Serving::open(Arc::clone(&ram), MOVE, road.dial(), None, verify).unwrap();
+    let serving = Serving::open(Arc::clone(&ram), MOVE, road.dial(), rate, verify).unwrap();
     let (faults, push) = both(&lines);
     Asked { layout, ram, serving, faults, push, lines, road }
 }
@@ -117,7 +122,9 @@ fn a_source_that_is_ended_before_it_begins_serves_nothing() {
 
 #[test]
 fn neighbours_of_a_fault_are_pushed_before_the_rest() {
-    let mut asked = asked(false);
+    // The last page is given out a quarter of a second and more after the first: by then the second
+    // fault has been heard.
+    let mut asked = asked_at(Some(BytesPerSecond::megabits(40)), false);
     let Asked { layout, serving, faults, push, .. } = &mut asked;
     want(faults, PageRange::new(331, 332));
     let mut missing = PageSet::full(layout.pages());
@@ -128,11 +135,12 @@ fn neighbours_of_a_fault_are_pushed_before_the_rest() {
     for message in lacking(&missing) {
         push.sender.send(&message).unwrap();
     }
-    pages(push, layout, 1);
+    let mut pushed = pages(push, layout, 1);
     want(faults, PageRange::new(395, 396));
     pages(faults, layout, 1);
-    let pushed = pages(push, layout, PAGES as usize - 350);
-    assert!(pushed.iter().any(|(page, _)| *page == 396), "{:?}", pushed.len());
+    pushed.extend(pages(push, layout, PAGES as usize - 2 - pushed.len()));
+    let place = |sought| pushed.iter().position(|(page, _)| *page == sought);
+    assert!(place(396).unwrap() < place(394).unwrap(), "it came in the order of addresses");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use punctual_engine::Phase;
 use punctual_guest_protocol::{Options, Workload};
 use punctual_images::Qemu;
 use punctual_units::{Bytes, BytesPerSecond};
@@ -72,6 +73,9 @@ pub struct Chaos {
 pub struct Verdict {
     /// What was done and seen, in order, each with its time since the case began.
     pub course: Vec<(Duration, String)>,
+    /// The phase in which the move was seen to be when its fault struck; `None`: the fault came too
+    /// late for this move.
+    pub struck: Option<Phase>,
     /// What does not hold; empty in a case that is well.
     pub wrong: Vec<String>,
     /// How long it took.

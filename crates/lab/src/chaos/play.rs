@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use punctual_engine::Phase;
-use punctual_engine::report::{Ending, Holder};
+use punctual_engine::report::{Ending, Holder, Report};
+use punctual_engine::{Phase, Progress};
 use punctual_host::api::{MigrateRequest, Migration};
 use punctual_model::Mode;
 
@@ -27,6 +27,8 @@ struct Course {
 
 /// What came of the move on which the fault struck.
 struct Failed {
+    /// The phase in which it struck, if there still was something to strike.
+    struck: Option<Phase>,
     /// The daemons that were started meanwhile.
     started: Vec<Process>,
     /// The host whose daemon is to be started anew.
@@ -51,7 +53,7 @@ impl Chaos {
         let mut course = Course { begun: Instant::now(), noted: vec![] };
         self.witness.set(case.load.0, case.load.1)?;
         let source = self.home.clone();
-        let Failed { started, to_be_restarted, owner } = self.fail(case, &mut course)?;
+        let Failed { struck, started, to_be_restarted, owner } = self.fail(case, &mut course)?;
         started.into_iter().for_each(|daemon| self.scene.adopt_daemon(daemon));
         if let Some(host) = to_be_restarted {
             self.restart(&host)?;
@@ -65,7 +67,7 @@ impl Chaos {
         if wrong.is_empty() {
             self.try_again(case, &mut course, &mut wrong);
         }
-        Ok(Verdict { took: course.begun.elapsed(), course: course.noted, wrong })
+        Ok(Verdict { took: course.begun.elapsed(), course: course.noted, struck, wrong })
     }
 
     /// The move on which the fault strikes. Ends when all is mended but for a daemon whose disk was
@@ -92,21 +94,28 @@ impl Chaos {
         };
         let policy = Some(case.policy);
         let request = MigrateRequest { policy, bandwidth: case.bandwidth, ..request(case, &to) };
-        let mut struck = None;
+        let mut strikes = None;
         let ended = self.scene.migrate(&source, &request, |migration| {
-            if struck.is_none() && has_come(case, migration) {
+            if strikes.is_none()
+                && let Some(progress) = has_come(case, migration)
+            {
                 thread::sleep(case.delay);
-                struck = Some(strike(case, &stage, migration, course));
+                strikes = Some(strike(case, &stage, progress, course));
             }
         });
         match &ended {
             Ok(migration) => course.note(told(migration)),
             Err(error) => course.note(error),
         }
-        let mut started = vec![];
-        match struck {
-            Some(passing) => {
-                if let Some(passing) = passing? {
+        let report = ended.ok().and_then(|migration| migration.report);
+        let (mut struck, mut started) = (None, vec![]);
+        match strikes.transpose()? {
+            Some(Struck { moment, passes }) => {
+                struck = moment.filter(|moment| moment.is_of_move(report.as_ref()));
+                if struck.is_none() {
+                    course.note("that was too late for this move");
+                }
+                if let Some(passing) = passes {
                     let passed = passing.join();
                     started = passed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                     course.note("it has passed");
@@ -116,9 +125,9 @@ impl Chaos {
         }
         case.fault.mend(&stage)?;
         let to_be_restarted = case.fault.to_be_restarted().map(|side| stage.host(side).to_owned());
-        let report = ended.ok().and_then(|migration| migration.report);
         let owner = report.map(|report| report.owner).filter(|owner| *owner != Holder::Unknown);
-        Ok(Failed { started, to_be_restarted, owner })
+        let struck = struck.map(|moment| moment.phase);
+        Ok(Failed { struck, started, to_be_restarted, owner })
     }
 
     /// That one host has the machine, well, and the other nothing of it.
@@ -170,29 +179,52 @@ impl Chaos {
     }
 }
 
-/// What ends a fault that passes; it returns the daemons that it starts.
-type Passes = Option<thread::JoinHandle<Result<Vec<Process>, ChaosError>>>;
+/// A fault that was made.
+struct Struck {
+    /// When, if there was something to strike.
+    moment: Option<Moment>,
+    /// What ends a fault that passes; it returns the daemons that it starts.
+    passes: Option<thread::JoinHandle<Result<Vec<Process>, ChaosError>>>,
+}
+
+/// A moment of a move.
+struct Moment {
+    /// The phase in which the move was last seen to be.
+    phase: Phase,
+    /// The time since the offer, which is a little more: it was seen some time after it was so.
+    at: Duration,
+}
+
+impl Moment {
+    /// Whether it was before the end of the move with this report; a move without one was broken off.
+    fn is_of_move(&self, report: Option<&Report>) -> bool {
+        report.is_none_or(|report| {
+            report.outcome != Ending::Completed || self.at < report.measured.total
+        })
+    }
+}
 
 fn strike(
     case: &Case,
     stage: &Stage<'_>,
-    migration: &Migration,
+    progress: &Progress,
     course: &mut Course,
-) -> Result<Passes, ChaosError> {
+) -> Result<Struck, ChaosError> {
+    let seen = Instant::now();
     let struck = case.fault.strike(stage)?;
-    let phase = migration.progress.as_ref().map(|progress| progress.phase);
-    let seen = phase.map(|phase| format!(" ({phase} was seen)")).unwrap_or_default();
+    let moment =
+        Moment { phase: progress.phase, at: progress.elapsed + case.delay + seen.elapsed() };
     let late = if struck { "" } else { ": there was nothing to strike" };
-    course.note(format_args!("{}{seen}{late}", case.fault));
-    if !case.fault.passes() {
-        return Ok(None);
-    }
-    let passing = stage.passing()?;
-    let (fault, lasts) = (case.fault, case.lasts);
-    Ok(Some(thread::spawn(move || {
-        thread::sleep(lasts);
-        fault.pass(&passing)
-    })))
+    course.note(format_args!("{} ({} was seen){late}", case.fault, progress.phase));
+    let passes = case.fault.passes().then(|| -> Result<_, ChaosError> {
+        let passing = stage.passing()?;
+        let (fault, lasts) = (case.fault, case.lasts);
+        Ok(thread::spawn(move || {
+            thread::sleep(lasts);
+            fault.pass(&passing)
+        }))
+    });
+    Ok(Struck { moment: struck.then_some(moment), passes: passes.transpose()? })
 }
 
 fn request(case: &Case, to: &str) -> MigrateRequest {
@@ -208,12 +240,11 @@ fn request(case: &Case, to: &str) -> MigrateRequest {
     }
 }
 
-/// Whether a move is in the phase of the case, or beyond it.
-fn has_come(case: &Case, migration: &Migration) -> bool {
-    let phase = migration.progress.as_ref().map(|progress| progress.phase);
+/// How a move stands that is in the phase of the case, or beyond it.
+fn has_come<'a>(case: &Case, migration: &'a Migration) -> Option<&'a Progress> {
     // Behind them the move is over: that the handover has ended where pages follow is no moment.
-    let come = |phase| phase >= case.phase && phase < Phase::Aborting;
-    phase.is_some_and(come) && !migration.has_ended()
+    let come = |phase| phase >= case.phase && phase < Phase::Aborting && !migration.has_ended();
+    migration.progress.as_ref().filter(|progress| come(progress.phase))
 }
 
 fn told(migration: &Migration) -> String {
