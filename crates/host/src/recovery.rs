@@ -12,8 +12,8 @@
 //! | leaving, undecided | not committed | it is ours: it is made to run |
 //! | replacing | | it has two processes here, see [`crate::local`] |
 //! | arriving | commit not asked for | what there is of it is discarded |
-//! | arriving | commit asked for, it runs | it is ours: only the commit lets it run |
-//! | arriving | commit asked for | the source is asked until it answers; then as it says |
+//! | arriving | commit asked for, it runs and lacks no pages | it is ours: only the commit lets it run |
+//! | arriving | commit asked for, else | the source is asked until it answers; then as it says |
 //! | depending | | the pages that it lacks are waited for again |
 //! | arriving | committed | it is ours: it is made to run |
 
@@ -107,10 +107,7 @@ fn depending(host: &Arc<Host>, record: &Record, migration: MigrationId) -> Resul
 
 fn arriving(host: &Arc<Host>, record: Record, migration: MigrationId) -> Result<(), Problem> {
     match host.journal.came(migration) {
-        Some(Came::Ours { .. }) => {
-            let taken = host.take_over(&record, migration)?;
-            keep(host, record, migration, taken, None)
-        }
+        Some(Came::Ours { .. }) => keep(host, record, migration, None),
         Some(Came::Asked { source, address }) => asked(host, record, migration, &source, address),
         _ => give_up(host, &record, migration, "the daemon of the destination was ended"),
     }
@@ -124,31 +121,21 @@ fn asked(
     source: &str,
     address: String,
 ) -> Result<(), Problem> {
-    // Its source says whose it is also where it cannot be taken over.
-    let taken = host.take_over(&record, migration).unwrap_or_else(|problem| {
-        tracing::error!(machine = record.name, %problem, remedy = problem.remedy, "lacks pages");
-        None
-    });
-    // The daemon was killed, or its disk failed, between letting it run and recording that. One that
-    // lacks pages may be waiting for one, and answers nobody.
-    if taken.is_none() && host.hypervisor.state(&record.handle) == MachineState::Running {
-        return keep(host, record, migration, None, None);
+    // One that lacks pages may be waiting for one, and answers nobody.
+    let is_whole = matches!(host.hypervisor.depends(&record.name, &record.handle), Ok(None));
+    // The daemon was killed, or its disk failed, between letting it run and recording that.
+    if is_whole && host.hypervisor.state(&record.handle) == MachineState::Running {
+        return keep(host, record, migration, None);
     }
     tracing::warn!(machine = record.name, source, "whose it is is asked at its source");
     let (host, name) = (Arc::clone(host), format!("ask-{}", record.name));
-    let ask = move || ask(&host, &record, migration, address, taken);
+    let ask = move || ask(&host, &record, migration, address);
     let asking = thread::Builder::new().name(name).spawn(ask);
     asking.map(drop).map_err(|error| Problem::failed(error, "start the daemon again"))
 }
 
 /// Asks the source until it answers or the daemon is to end.
-fn ask(
-    host: &Arc<Host>,
-    record: &Record,
-    migration: MigrationId,
-    address: String,
-    taken: Option<TakenOver>,
-) {
+fn ask(host: &Arc<Host>, record: &Record, migration: MigrationId, address: String) {
     let mut told = None;
     let outcome = loop {
         match host.ask(&address, Inquiry { migration }) {
@@ -168,11 +155,8 @@ fn ask(
         }
     };
     let done = match outcome {
-        Outcome::Committed => keep(host, record.clone(), migration, taken, Some(address)),
-        _ => {
-            drop(taken);
-            give_up(host, record, migration, "the source keeps the machine")
-        }
+        Outcome::Committed => keep(host, record.clone(), migration, Some(address)),
+        _ => give_up(host, record, migration, "the source keeps the machine"),
     };
     tracing::info!(machine = record.name, ?outcome, ?done, "the source has answered");
 }
@@ -182,9 +166,9 @@ fn keep(
     host: &Arc<Host>,
     record: Record,
     migration: MigrationId,
-    taken: Option<TakenOver>,
     source: Option<String>,
 ) -> Result<(), Problem> {
+    let taken = host.take_over(&record, migration)?;
     let_run(host, record, taken, move |host| {
         // Behind the word that it is whole this would say that it is not.
         if let Some(Came::Asked { .. }) = host.journal.came(migration) {

@@ -158,7 +158,10 @@ impl Model {
 
     /// Mirrors `punctual_host::recovery::arriving` and `punctual_host::journal::stage`.
     fn arriving(&self, world: &mut World, host: u8, number: u8) -> Vec<Task> {
-        let runs = Some(CopyState::Running) == world.host(host).copy.map(|copy: Copy| copy.state);
+        // One that lacks pages may be waiting for one, and is not asked.
+        let answers = |copy: &Copy| copy.pages != Pages::Lacking;
+        let state = world.host(host).copy.filter(answers).map(|copy| copy.state);
+        let runs = state == Some(CopyState::Running);
         let attempt = world.attempt(number);
         if attempt.running == Written::Yes && attempt.discarded != Written::Yes {
             return self.keep(world, host, number, None);
@@ -193,8 +196,8 @@ impl Model {
             Some(Task::TakeOver) => 1,
             _ => 0,
         };
-        tasks.insert(at, Task::Recover);
-        tasks.extend(note.into_iter().chain(reminder));
+        let runs = [Task::Recover].into_iter().chain(note).chain(reminder);
+        tasks.splice(at..at, runs);
         tasks
     }
 

@@ -132,6 +132,8 @@ fn delay(chance: &mut Chance, fault: Fault, phase: Phase) -> Duration {
         (Fault::MachineKilled(_), _) => Duration::ZERO,
         // The only phase of those behind the copy that lasts.
         (_, Phase::PostCopy) => chance.time(0..300),
+        // The machine stands, and is handed over within milliseconds.
+        (_, phase) if phase > Phase::FinalCopy => chance.time(0..5),
         _ => chance.time(0..20),
     }
 }
