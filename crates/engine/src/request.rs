@@ -25,6 +25,8 @@ pub struct Request {
     /// What is to be added to [`Request::fixed`], so that it is not exceeded with the probability
     /// [`Request::confidence`].
     pub fixed_spread: Duration,
+    /// What is to be added to both where pages follow the machine, so that it is as sure.
+    pub following: Duration,
     /// The time of a message to the destination and of its answer.
     pub round_trip: Duration,
     /// What of the machine moves before it is stopped, and what behind that. Not
@@ -68,6 +70,7 @@ impl Request {
             within: Self::WITHIN,
             fixed: FixedCost::default(),
             fixed_spread: Duration::ZERO,
+            following: Duration::ZERO,
             round_trip: Duration::ZERO,
             mode: Mode::PreCopy,
             on_miss: OnMiss::Cancel,

@@ -214,14 +214,18 @@ impl Leaving {
     }
 
     fn request(&self, before: &mut Before, round_trip: Duration) -> Request {
-        let (fixed, fixed_spread) = self.host.experience().fixed(self.request.confidence);
+        let (experience, confidence) = (self.host.experience(), self.request.confidence);
+        let (fixed, fixed_spread) = experience.fixed(confidence);
         let Decision { mode, policy, .. } = before.decision;
+        let following = experience.following(mode, round_trip, confidence);
+        drop(experience);
         Request {
             within: self.request.within,
             fixed,
             fixed_spread,
+            following,
             round_trip,
-            confidence: self.request.confidence,
+            confidence,
             heat: before.heat.take(),
             predicted: before.decision.predicted(),
             bandwidth: before.bandwidth,

@@ -9,6 +9,8 @@ use punctual_units::{BytesPerSecond, Probability};
 use punctual_wire::HostName;
 use serde::{Deserialize, Serialize};
 
+use crate::predict::following;
+
 /// What a host knows of moves to another: measured now or on past moves.
 ///
 /// [`Facts::assumed`] has what holds where nothing was measured.
@@ -22,7 +24,8 @@ pub struct Facts {
     #[serde(rename = "round_trip_ms", with = "in_milliseconds")]
     pub round_trip: Duration,
     /// What past interruptions took beside the copy, oldest first; none where nothing moved yet.
-    /// Each is a sample of what the next one will take.
+    /// Each is a sample of what the next one will take. Of moves behind which no page followed, as is
+    /// what was predicted and measured.
     #[serde(default)]
     pub fixed: Vec<FixedCost>,
     /// How long past moves took from the offer to the first page, oldest first.
@@ -37,6 +40,13 @@ pub struct Facts {
     /// The same of whole moves.
     #[serde(default)]
     pub total: Calibration,
+    /// What past moves told behind which pages followed that rounds had left: the fields above say
+    /// nothing of them.
+    #[serde(default)]
+    pub hybrid: Following,
+    /// The same of moves behind which all of the memory followed.
+    #[serde(default)]
+    pub post_copy: Following,
     /// How fast a memory image is saved to, and restored from, a disk; `None` where it is not
     /// written to one, but sent as it is.
     #[serde(default)]
@@ -44,6 +54,19 @@ pub struct Facts {
     /// How long the guest takes to shut down and boot until it serves again, where that is known.
     #[serde(rename = "restart_s", with = "in_seconds_if_any", default)]
     pub restart: Option<Duration>,
+}
+
+/// What past moves told behind which pages followed the machine. They are learnt apart: the device state
+/// is loaded where pages are missing, and what is left of the copy comes behind the interruption.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Following {
+    /// What their interruptions took, oldest first. [`FixedCost::device_state`] begins when the machine
+    /// is quiet, since no page is sent then, and is without the scans as well.
+    pub fixed: Vec<FixedCost>,
+    /// Interruptions that were predicted and measured, in seconds.
+    pub downtime: Calibration,
+    /// The same of whole moves.
+    pub total: Calibration,
 }
 
 impl Facts {
@@ -66,9 +89,21 @@ impl Facts {
             writing: 1.0,
             downtime: Calibration::default(),
             total: Calibration::default(),
+            hybrid: Following::default(),
+            post_copy: Following::default(),
             disk: None,
             restart: None,
         }
+    }
+
+    /// What is known of a move behind which pages follow as in this mode: the same, with what was learnt
+    /// of such moves in the place of what was of others, see [`following`].
+    #[must_use]
+    pub fn if_pages_follow(&self, mode: Mode) -> Self {
+        let of_the_kind = if mode == Mode::PostCopy { &self.post_copy } else { &self.hybrid };
+        let Following { fixed, downtime, total } = of_the_kind.clone();
+        let fixed = following::handovers(&fixed, &self.fixed, mode, self.round_trip);
+        Self { fixed, downtime, total, ..self.clone() }
     }
 }
 

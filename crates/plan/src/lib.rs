@@ -19,7 +19,7 @@ pub mod simulate;
 pub mod synthetic;
 pub mod vhpc09;
 
-pub use facts::{Ask, Facts};
+pub use facts::{Ask, Facts, Following};
 pub use plan::{
     AtMost, Basis, Choice, Exposure, Forecast, Instructions, Plan, PlanError, Reachable, Simulated,
     Way, plan, plan_with, restart_forecast,

@@ -6,6 +6,7 @@
 //! predictions were off.
 
 mod fixed;
+pub mod following;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use punctual_engine::report::{Ending, Promise};
 use punctual_engine::{FixedCost, Report, Request};
 use punctual_model::{Policy, Strategy};
-use punctual_units::BytesPerSecond;
+use punctual_units::{BytesPerSecond, Pages};
 
 pub use fixed::{Usual, expected};
 pub(crate) use samples::{Missing, Sample, Samples};
@@ -29,6 +30,12 @@ use crate::{Ask, Facts, Forecast, Way};
 const TELLING: usize = 2;
 /// How much of what was watched before a move goes into it.
 pub(crate) const WATCHED: Duration = Duration::from_secs(60);
+
+/// What the two scans of a machine with so many populated pages take while it stands.
+#[must_use]
+pub fn scans_while_stopped(populated: Pages) -> Duration {
+    Costs::default().look.mul_f64(2.0 * populated.get() as f64)
+}
 
 /// Who carries out independent jobs. The caller may have threads, this crate has none.
 pub trait Workers {
@@ -135,7 +142,7 @@ impl Prospect<'_> {
 
     /// What the host would ask of its engine.
     fn request(&self, policy: Policy) -> Request {
-        let (fixed, fixed_spread) = expected(&self.facts.fixed, self.ask.confidence);
+        let (fixed, fixed_spread) = self.expected();
         Request {
             within: self.ask.within,
             fixed,
@@ -144,6 +151,12 @@ impl Prospect<'_> {
             confidence: self.ask.confidence,
             ..Request::new(self.ask.to.clone(), policy)
         }
+    }
+
+    /// What an interruption is expected to take beside the pages, and what comes on top so that it is
+    /// not exceeded with the confidence that was asked for.
+    pub(crate) fn expected(&self) -> (FixedCost, Duration) {
+        expected(&self.facts.fixed, FixedCost::default(), self.ask.confidence)
     }
 
     /// What is expected of the link.

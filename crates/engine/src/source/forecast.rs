@@ -174,7 +174,7 @@ impl Context {
         let list = Bytes::new(RUN * pages.ranges().count() as u64);
         let rate = self.meter.rate(Care::Surely);
         let copy = rate.map_or(Duration::ZERO, |rate| rate.time_for(list));
-        Expected { fixed: self.surely_fixed(), copy }
+        Expected { fixed: self.surely_fixed() + self.request.following, copy }
     }
 
     /// The interruption that is to be expected if the guest is stopped with this to be sent.

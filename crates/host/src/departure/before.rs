@@ -29,6 +29,8 @@ pub(super) struct Before {
     /// What the link was seen to carry, or the plan counts on.
     pub(super) bandwidth: Option<BytesPerSecond>,
     writes: Option<Writes>,
+    /// How much of the memory holds anything.
+    populated: Bytes,
 }
 
 /// An attempt that ended before the engine had it.
@@ -46,6 +48,8 @@ impl Before {
             bandwidth: self.bandwidth,
             writes: self.writes.as_ref(),
             simulated: self.decision.simulated(),
+            follows: self.decision.follows(),
+            populated: self.populated,
         }
     }
 }
@@ -91,14 +95,16 @@ impl Leaving {
         offer: &Offer,
     ) -> Result<Before, Ended> {
         let (request, host) = (&self.request, &*self.host);
+        let populated = offer.populated;
         if let Some(plan) = &request.plan {
-            return self.as_planned(plan);
+            return self.as_planned(plan, populated);
         }
         if request.look == Some(Duration::ZERO) && host.recent(&self.record.name).is_none() {
             // Nothing is to be foreseen, so the other host and the link need no look either.
             let decision = Decision::blind(request);
             let bandwidth = request.bandwidth;
-            return Ok(Before { decision, heat: None, took: None, writes: None, bandwidth });
+            let (heat, took, writes) = (None, None, None);
+            return Ok(Before { decision, heat, took, writes, bandwidth, populated });
         }
         let begun = Instant::now();
         let ask = self.ask();
@@ -116,15 +122,16 @@ impl Leaving {
         };
         let link = survey.bandwidth;
         let bandwidth = Some(request.bandwidth.map_or(link, |asked| asked.min(link)));
-        Ok(Before { decision, heat, took: Some(begun.elapsed()), writes, bandwidth })
+        let took = Some(begun.elapsed());
+        Ok(Before { decision, heat, took, writes, bandwidth, populated })
     }
 
-    fn as_planned(&self, plan: &Plan) -> Result<Before, Ended> {
+    fn as_planned(&self, plan: &Plan, populated: Bytes) -> Result<Before, Ended> {
         check_plan(plan, &self.host.mark(&self.record)).map_err(Ended::refused)?;
         let decision = decide(plan, &self.request)?;
         let heat = self.host.kept(&self.record.name).map(|trace| heat_of(&trace));
         let bandwidth = Some(plan.basis.bandwidth);
-        Ok(Before { decision, heat, took: None, writes: None, bandwidth })
+        Ok(Before { decision, heat, took: None, writes: None, bandwidth, populated })
     }
 
     pub(super) fn ask(&self) -> Ask {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use punctual_engine::FixedCost;
-use punctual_model::Calibration;
 use punctual_model::quantile::{self, Outcome};
-use punctual_plan::Facts;
-use punctual_plan::predict::{self, Usual};
+use punctual_model::{Calibration, Mode};
+use punctual_plan::predict::{self, Usual, following};
+use punctual_plan::{Facts, Following};
 use punctual_units::Probability;
 use serde::{Deserialize, Serialize};
 
@@ -73,40 +73,71 @@ impl Experience {
     }
 
     /// What an interruption is expected to take beside the pages, and what is to be added so that
-    /// it is not exceeded with this probability.
+    /// it is not exceeded with this probability. Of moves behind which no page follows.
     pub(crate) fn fixed(&self, confidence: Probability) -> (FixedCost, Duration) {
-        predict::expected(&self.handovers(), confidence)
+        predict::expected(&self.handovers(None), FixedCost::default(), confidence)
+    }
+
+    /// What comes on top of both where pages follow a move in this mode, over a link with this round trip.
+    /// In any mode but post-copy they are what rounds have left.
+    pub(crate) fn following(
+        &self,
+        mode: Mode,
+        round_trip: Duration,
+        confidence: Probability,
+    ) -> Duration {
+        let mode = if mode == Mode::PostCopy { mode } else { Mode::Hybrid };
+        let (seen, ordinary) = (self.handovers(Some(mode)), self.handovers(None));
+        let handovers = following::handovers(&seen, &ordinary, mode, round_trip);
+        let assumed = following::longer(FixedCost::default(), mode, round_trip);
+        let most = |(fixed, spread): (FixedCost, Duration)| fixed.sum() + spread;
+        let following = most(predict::expected(&handovers, assumed, confidence));
+        following.saturating_sub(most(self.fixed(confidence)))
     }
 
     /// What is known of a move to a host of which `survey` was seen just now.
     pub(crate) fn facts(&self, to: &str, survey: &Survey) -> Facts {
         let there = self.to(to);
         let preparing = there.iter().filter_map(|past| past.preparing).collect();
-        let mut facts = Facts::assumed(survey.bandwidth);
-        facts.round_trip = survey.round_trip;
-        facts.fixed = self.handovers();
-        facts.preparing = preparing;
-        facts.writing = self.writing();
-        facts.bandwidth_spread = bandwidth_spread(&there);
-        let ordinary = self.ordinary();
-        facts.downtime = calibration(ordinary.iter().filter_map(|past| past.downtime));
-        facts.total = calibration(ordinary.iter().filter_map(|past| past.total));
-        facts
+        let Following { fixed, downtime, total } = self.learnt(None);
+        Facts {
+            round_trip: survey.round_trip,
+            fixed,
+            preparing,
+            writing: self.writing(),
+            bandwidth_spread: bandwidth_spread(&there),
+            downtime,
+            total,
+            hybrid: self.learnt(Some(Mode::Hybrid)),
+            post_copy: self.learnt(Some(Mode::PostCopy)),
+            ..Facts::assumed(survey.bandwidth)
+        }
     }
 
-    /// The last handovers, oldest first, without those that the link drew out.
-    fn handovers(&self) -> Vec<FixedCost> {
-        let all: Vec<_> = self.ordinary().iter().filter_map(|past| past.fixed).collect();
+    /// What is learnt of moves behind which pages followed like this, or none.
+    fn learnt(&self, followed: Option<Mode>) -> Following {
+        let ordinary = self.ordinary(followed);
+        Following {
+            fixed: self.handovers(followed),
+            downtime: calibration(ordinary.iter().filter_map(|past| past.downtime)),
+            total: calibration(ordinary.iter().filter_map(|past| past.total)),
+        }
+    }
+
+    /// The last handovers of a kind, oldest first, without those that the link drew out.
+    fn handovers(&self, followed: Option<Mode>) -> Vec<FixedCost> {
+        let all: Vec<_> = self.ordinary(followed).iter().filter_map(|past| past.fixed).collect();
         all[all.len().saturating_sub(LATELY)..].to_vec()
     }
 
-    /// The moves in whose handover the link was not down: that is no rule, and must not make a host
-    /// refuse what it can do, least of all since refused moves teach nothing.
-    fn ordinary(&self) -> Vec<&Past> {
-        let fixed: Vec<_> = self.moves.iter().filter_map(|past| past.fixed).collect();
+    /// The moves of a kind in whose handover the link was not down: that is no rule, and must not make
+    /// a host refuse what it can do, least of all since refused moves teach nothing.
+    fn ordinary(&self, followed: Option<Mode>) -> Vec<&Past> {
+        let of_the_kind = || self.moves.iter().filter(|past| past.followed == followed);
+        let fixed: Vec<_> = of_the_kind().filter_map(|past| past.fixed).collect();
         let usual = Usual::of(&fixed);
         let was_down = |past: &Past| past.fixed.is_some_and(|cost| usual.link_was_down(&cost));
-        self.moves.iter().filter(|past| !was_down(past)).collect()
+        of_the_kind().filter(|past| !was_down(past)).collect()
     }
 
     /// The moves to a host; those to every host while there are few.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use punctual_engine::FixedCost;
-use punctual_engine::report::{Ending, Holder, Measured, Phases, Report};
+use punctual_engine::report::{Ending, Holder, Measured, Mode, Phases, Report};
 use punctual_engine::times::in_seconds_if_any;
 use punctual_model::quantile::Outcome;
 use punctual_plan::Simulated;
-use punctual_units::{Bytes, BytesPerSecond};
+use punctual_plan::predict::scans_while_stopped;
+use punctual_units::{Bytes, BytesPerSecond, Pages};
 use serde::{Deserialize, Serialize};
 
 /// A shorter copy tells more of starting and ending than of the link.
@@ -20,6 +21,10 @@ const TELLING_WRITES: f64 = 100.0;
 pub(crate) struct Past {
     /// The address of the host that it went to.
     pub to: String,
+    /// How pages followed the machine: all of them (post-copy), or those that rounds had left (hybrid,
+    /// whatever the mode). `None` where none did, and of moves of which older versions told.
+    #[serde(default)]
+    pub followed: Option<Mode>,
     /// What its interruption took beside the last pages.
     pub fixed: Option<FixedCost>,
     /// From the offer to the first page.
@@ -44,6 +49,10 @@ pub(crate) struct Expectation<'a> {
     pub writes: Option<&'a Writes>,
     /// What simulated moves had said of it.
     pub simulated: Option<Simulated>,
+    /// Whether pages follow in these.
+    pub follows: bool,
+    /// How much of the memory holds anything.
+    pub populated: Bytes,
 }
 
 /// How many distinct pages a guest is expected to write within a time, at some lengths of it.
@@ -59,13 +68,17 @@ impl Past {
             .bandwidth
             .zip(copied(report))
             .map(|(expected, seen)| seen.get() as f64 / expected.get().max(1) as f64);
-        let simulated = expected.simulated.filter(|_| came);
+        let followed = followed(report);
+        // What was said of another kind of handover tells nothing of how well this one is foreseen.
+        let simulated =
+            expected.simulated.filter(|_| came && expected.follows == followed.is_some());
         let outcome =
             |forecast, actual: Duration| Outcome { forecast, actual: actual.as_secs_f64() };
         let downtime = simulated.zip(net_downtime(measured));
         Self {
             to: to.to_owned(),
-            fixed: came.then(|| fixed(&measured.phases, expected.bandwidth.or(copied(report)))),
+            followed,
+            fixed: came.then(|| fixed(report, expected)),
             preparing: measured.preparing,
             bandwidth,
             writing: expected.writes.and_then(|writes| writes.ratio(report)),
@@ -80,12 +93,24 @@ impl Past {
     }
 }
 
-/// What does not depend on the link that it was seen on.
-fn fixed(phases: &Phases, link: Option<BytesPerSecond>) -> FixedCost {
-    let Phases { stop, device_state, commit, resume, .. } = *phases;
+/// How pages followed the machine, if any did.
+fn followed(report: &Report) -> Option<Mode> {
+    report.measured.post_copy.filter(|followed| followed.missing > Pages::ZERO)?;
+    Some(if report.mode == Mode::PostCopy { Mode::PostCopy } else { Mode::Hybrid })
+}
+
+/// What does not depend on the link that it was seen on, nor on the machine.
+fn fixed(report: &Report, expected: Expectation<'_>) -> FixedCost {
+    let Phases { stop, final_copy, device_state, commit, resume, .. } = report.measured.phases;
+    // Where pages follow none is copied: the device state is all that goes.
+    let saving = match followed(report) {
+        Some(_) => final_copy.saturating_sub(scans_while_stopped(expected.populated.pages())),
+        None => Duration::ZERO,
+    };
+    let link = expected.bandwidth.or(copied(report));
     let on_the_link = link.map_or(Duration::ZERO, |rate| rate.time_for(FixedCost::STATE));
-    let device_state = device_state.saturating_sub(on_the_link).max(Duration::from_micros(100));
-    FixedCost { stop, device_state, commit, resume }
+    let device_state = (saving + device_state).saturating_sub(on_the_link);
+    FixedCost { stop, device_state: device_state.max(Duration::from_micros(100)), commit, resume }
 }
 
 /// Digests are not predicted.

@@ -1,8 +1,8 @@
 use punctual_engine::FixedCost;
-use punctual_engine::report::{Ending, Report};
+use punctual_engine::report::{Ending, Mode, PostCopy, Report};
 use punctual_model::quantile::Forecast;
 use punctual_plan::Simulated;
-use punctual_units::BytesPerSecond;
+use punctual_units::{Bytes, BytesPerSecond};
 
 use super::*;
 
@@ -39,12 +39,33 @@ fn said(seconds: f64) -> Forecast {
     Forecast::of(&[seconds]).unwrap()
 }
 
+/// The same move with all of 512 MiB following, loading the state taking so much longer, as it was
+/// foreseen to.
+fn followed(longer: Duration) -> Report {
+    let mut report = report(ms(1));
+    report.mode = Mode::PostCopy;
+    report.measured.phases.device_state += longer;
+    report.measured.downtime = report.measured.downtime.map(|downtime| downtime + longer);
+    let missing = MEMORY.pages();
+    report.measured.post_copy = Some(PostCopy { missing, ..PostCopy::default() });
+    report
+}
+
+const MEMORY: Bytes = Bytes::mib(512);
+
 fn learnt(report: &Report) -> Past {
+    foreseen(report, report.measured.post_copy.is_some())
+}
+
+/// What is learnt of a move of which it was said whether pages would follow.
+fn foreseen(report: &Report, follows: bool) -> Past {
     let writes = Writes::expected(|time| 1600.0 * time.as_secs_f64());
     let expectation = Expectation {
         bandwidth: Some(BytesPerSecond::new(125_000_000)),
         writes: Some(&writes),
         simulated: Some(Simulated { downtime: said(0.02), total: said(3.0) }),
+        follows,
+        populated: MEMORY,
     };
     Past::of("b:7070", report, expectation)
 }
@@ -122,6 +143,60 @@ fn a_link_that_was_cut_is_not_what_is_expected_of_the_next_move() {
     assert_eq!(facts.fixed, before.fixed, "no simulated move takes as long");
     assert_eq!(facts.downtime.iter().len(), before.downtime.iter().len());
     assert!(facts.preparing.len() > before.preparing.len(), "the rest of it tells as much as ever");
+}
+
+#[test]
+fn handovers_behind_which_pages_follow_are_learnt_apart() {
+    let (_directory, mut experience) = experience();
+    let sure = Probability::saturating(0.99);
+    let facts = |experience: &Experience| experience.facts("b:7070", &survey());
+    let longer = |experience: &Experience, mode| experience.following(mode, ms(1), sure);
+    (0..9).for_each(|_| experience.add(learnt(&report(ms(1)))));
+    let (before, fixed) = (facts(&experience), experience.fixed(sure));
+    let assumed = longer(&experience, Mode::PostCopy);
+    let behind_rounds = longer(&experience, Mode::Hybrid);
+    assert!(behind_rounds < assumed, "less is missing");
+    assert_eq!(longer(&experience, Mode::PreCopy), behind_rounds, "as on a miss");
+
+    (0..9).for_each(|_| experience.add(learnt(&followed(ms(80)))));
+    let after = facts(&experience);
+    assert_eq!(experience.fixed(sure), fixed, "no other move is foretold to take longer");
+    assert_eq!(
+        (&after.fixed, &after.downtime, &after.total),
+        (&before.fixed, &before.downtime, &before.total)
+    );
+    assert_eq!(after.hybrid, before.hybrid, "nor one behind which only some pages follow");
+    assert_eq!((after.post_copy.fixed.len(), after.post_copy.downtime.iter().len()), (9, 9));
+    assert!(longer(&experience, Mode::PostCopy) > assumed + ms(40));
+
+    (0..9).for_each(|_| experience.add(learnt(&report(ms(30)))));
+    assert_eq!(facts(&experience).post_copy, after.post_copy, "and the other way round");
+}
+
+#[test]
+fn where_pages_follow_the_copy_is_the_way_of_the_device_state() {
+    let (copied, followed) = (learnt(&report(ms(1))), learnt(&followed(ms(10))));
+    assert_eq!((copied.followed, followed.followed), (None, Some(Mode::PostCopy)));
+    let longer = followed.fixed.unwrap().sum() - copied.fixed.unwrap().sum();
+    // The report has 5 ms of copy; two scans of 512 MiB take some of them on any machine as large.
+    assert!(longer > ms(13) && longer < ms(15), "{longer:?}");
+}
+
+#[test]
+fn an_error_counts_for_the_kind_of_move_that_was_foreseen() {
+    let missed = foreseen(&followed(ms(10)), false);
+    assert_eq!((missed.downtime, missed.total), (None, None));
+    assert!(missed.fixed.is_some() && learnt(&followed(ms(10))).downtime.is_some());
+    let copied = foreseen(&report(ms(1)), true);
+    assert_eq!((copied.followed, copied.downtime), (None, None));
+}
+
+#[test]
+fn what_older_versions_learnt_is_still_read() {
+    let mut past = serde_json::to_value(learnt(&report(ms(1)))).unwrap();
+    past.as_object_mut().unwrap().remove("followed").unwrap();
+    let read: Past = serde_json::from_value(past).unwrap();
+    assert_eq!(read, learnt(&report(ms(1))));
 }
 
 #[test]

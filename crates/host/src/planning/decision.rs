@@ -46,6 +46,11 @@ impl Decision {
         self.forecast.as_ref()?.predicted
     }
 
+    /// Whether that is a move behind which pages follow.
+    pub(crate) fn follows(&self) -> bool {
+        self.forecast.as_ref().is_some_and(|forecast| forecast.exposure.is_some())
+    }
+
     /// What simulated moves alone said of it.
     pub(crate) fn simulated(&self) -> Option<Simulated> {
         self.forecast.as_ref()?.simulated

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use punctual_engine::FixedCost;
 use punctual_model::Policy;
 use punctual_trace::Trace;
 use punctual_units::Pages;
@@ -77,7 +78,8 @@ fn samples(policy: Policy) -> usize {
 /// none.
 fn pages(trace: &Trace, facts: &Facts, ask: &Ask) -> Pages {
     let about = trace.about();
-    let fixed = expected(&facts.fixed, ask.confidence).0.sum() + facts.round_trip;
+    let (fixed, _) = expected(&facts.fixed, FixedCost::default(), ask.confidence);
+    let fixed = fixed.sum() + facts.round_trip;
     let copy = ask.downtime.saturating_sub(fixed).max(Duration::from_millis(1));
     let rate = ask.bandwidth.map_or(facts.bandwidth, |asked| asked.min(facts.bandwidth));
     let left = rate.bytes_in(copy).get() as f64 / about.content.again.max(64.0);

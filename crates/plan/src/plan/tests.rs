@@ -1,6 +1,9 @@
+use punctual_engine::FixedCost;
 use punctual_engine::report::{Interval, Intervals, Quantiles};
 
 use super::*;
+use crate::synthetic::Synthetic;
+use crate::{Facts, Following};
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -121,6 +124,65 @@ fn a_machine_that_writes_faster_than_the_link_goes_before_its_memory() {
     let told = plan.instructions().unwrap();
     assert_eq!((told.mode, told.policy), (Mode::Hybrid, Policy::Ordered));
     assert_eq!(Plan::decode(&plan.encode()).unwrap().choice, plan.choice);
+}
+
+/// Handovers of which so many took this long beside the pages.
+fn handovers(number: usize, device_state: Duration) -> Vec<FixedCost> {
+    vec![FixedCost { device_state, ..FixedCost::default() }; number]
+}
+
+fn by_facts(workload: &str, facts: &Facts, ask: &Ask) -> Plan {
+    super::plan(&workload.parse::<Synthetic>().unwrap().trace(), facts, ask)
+}
+
+#[test]
+fn post_copy_is_foretold_by_what_was_seen_of_it_and_promises_no_more() {
+    const QUIET: &str = "hot-cold:memory=64MiB,set=4MiB,rate=2000,for=4s";
+    let ask = Ask { downtime: ms(60), mode: Some(Mode::PostCopy), ..plan().ask };
+    let seen = |fixed| {
+        let post_copy = Following { fixed, ..Following::default() };
+        let facts = Facts::assumed(BytesPerSecond::megabits(1000));
+        let facts = Facts { fixed: handovers(9, ms(3)), post_copy, ..facts };
+        by_facts(QUIET, &facts, &ask)
+    };
+    let downtime = |plan: &Plan, way| plan.forecast(way).unwrap().predicted.unwrap().downtime.p50;
+    let keeps = |plan: &Plan| plan.forecast(Way::PostCopy).unwrap().keeps;
+
+    let (unknown, long) = (seen(vec![]), seen(handovers(9, ms(100))));
+    // Pages that are touched while the state is loaded come over the link one by one.
+    let ordinary = FixedCost { device_state: ms(3), ..FixedCost::default() }.sum();
+    assert!(downtime(&unknown, Way::PostCopy) > ordinary + ms(10), "{unknown:?}");
+    assert_eq!((keeps(&unknown), keeps(&long)), (Probability::ONE, Probability::ZERO));
+    assert!(downtime(&long, Way::PostCopy) > downtime(&unknown, Way::PostCopy) + ms(70));
+    assert_eq!(downtime(&long, Way::Ordered), downtime(&unknown, Way::Ordered), "nothing follows");
+    assert_eq!(downtime(&long, Way::StopAndCopy), downtime(&unknown, Way::StopAndCopy));
+
+    let mixed = seen([handovers(9, ms(3)), handovers(9, ms(100))].concat());
+    assert!((0.2..0.8).contains(&keeps(&mixed).get()), "{:?}", keeps(&mixed));
+    assert!(matches!(mixed.choice, Choice::None { .. }), "a toss is no promise");
+}
+
+#[test]
+fn what_a_hybrid_can_copy_in_time_does_not_follow() {
+    let facts = |hybrid: Vec<FixedCost>| Facts {
+        fixed: handovers(9, ms(3)),
+        hybrid: Following { fixed: hybrid, ..Following::default() },
+        ..Facts::assumed(BytesPerSecond::megabits(1000))
+    };
+    let ask = |downtime| Ask { downtime, mode: Some(Mode::Hybrid), ..plan().ask };
+    let hybrid = |downtime, facts| {
+        let workload = "hot-cold:memory=64MiB,set=4MiB,rate=2000,for=4s";
+        by_facts(workload, facts, &ask(downtime)).forecast(Way::Hybrid).unwrap().clone()
+    };
+    let downtime = |forecast: &Forecast| forecast.predicted.unwrap().downtime.p50;
+
+    let (usual, slow) = (facts(handovers(9, ms(9))), facts(handovers(9, ms(90))));
+    let copies = hybrid(ms(200), &slow);
+    assert_eq!((copies.exposure, copies.keeps), (None, Probability::ONE));
+    assert!(downtime(&copies) < ms(60), "as a pre-copy: {copies:?}");
+    let follows = hybrid(ms(15), &usual);
+    assert!(follows.exposure.is_some(), "{follows:?}");
+    assert!(downtime(&hybrid(ms(15), &slow)) > downtime(&follows) + ms(70));
 }
 
 #[test]

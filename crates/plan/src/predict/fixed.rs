@@ -65,15 +65,20 @@ fn over_the_link(cost: &FixedCost) -> Duration {
     cost.device_state + cost.resume
 }
 
-/// The fixed part of an interruption: the median of each part over `past` and the prior, and what
-/// is to be added so that it is not exceeded with the probability `confidence`.
+/// The fixed part of an interruption: the median of each part over `past` and some of what was `assumed`
+/// of handovers of their kind, and what is to be added so that it is not exceeded with the probability
+/// `confidence`.
 ///
 /// The addition is that of a gamma distribution with the spread of the past (by its median absolute
 /// deviation), or what one in twenty of the past took more, whichever is longer: a few that happened
 /// on a busy moment are no rule, and must not make a host refuse what it can do.
 #[must_use]
-pub fn expected(past: &[FixedCost], confidence: Probability) -> (FixedCost, Duration) {
-    let prior = [FixedCost::default(); PRIOR];
+pub fn expected(
+    past: &[FixedCost],
+    assumed: FixedCost,
+    confidence: Probability,
+) -> (FixedCost, Duration) {
+    let prior = [assumed; PRIOR];
     let median = |part: fn(&FixedCost) -> Duration| {
         let mut times: Vec<_> = past.iter().chain(&prior).map(part).collect();
         times.sort_unstable();
@@ -141,6 +146,8 @@ mod tests {
     #[test]
     fn a_few_are_no_rule_and_a_single_mishap_neither() {
         let sure = Probability::saturating(0.99);
+        let expected =
+            |past: &[FixedCost], confidence| expected(past, FixedCost::default(), confidence);
         let (fixed, spread) = expected(&[], sure);
         assert_eq!(fixed, FixedCost::default());
         assert!((ms(5)..ms(15)).contains(&spread), "{spread:?}");

@@ -115,7 +115,12 @@ impl Samples {
         })
     }
 
-    /// How many pages are missing at the handover: the median.
+    /// Whether pages follow the machine in more of them than not.
+    pub(crate) fn mostly_follow(&self) -> bool {
+        self.share(|sample| sample.missing.is_some()).get() > 0.5
+    }
+
+    /// How many pages are missing at the handover: the median of those at which any are.
     pub(crate) fn missing(&self) -> u64 {
         let mut pages: Vec<_> =
             self.0.iter().filter_map(|sample| Some(sample.missing?.pages)).collect();
