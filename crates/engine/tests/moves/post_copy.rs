@@ -108,3 +108,17 @@ fn a_process_that_writes_faster_than_the_link_moves_by_the_hybrid_way() {
     goes_on(&there);
     there.check().unwrap();
 }
+
+#[test]
+fn what_pages_that_follow_make_the_interruption_longer_by_counts_before_anything_is_stopped() {
+    let (Some(a), Some(b)) = (Host::new(), Host::new()) else { return };
+    let size = Bytes::mib(8);
+    let here = Process::run(&a.setup(&layout(size)), 7, Workload::Idle).unwrap();
+    let there = Process::wait(&b.setup(&layout(size))).unwrap();
+    let mut attempt = attempt(size, Mode::PostCopy);
+    attempt.request.following = attempt.offer.downtime;
+    let machine = Box::new(ProcessSource::new(here.clone()));
+    let (emigration, _) = attempt.run(machine, admit(ProcessDestination::new(there)));
+    let Emigration::Stayed { report, .. } = emigration else { panic!("{emigration:?}") };
+    assert_eq!((report.outcome, report.measured.downtime), (Ending::Refused, None), "{report:?}");
+}
