@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fmt};
+use std::{env, fmt, fs, io};
 
 use serde::Deserialize;
 
@@ -40,6 +41,21 @@ impl Qemu {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments).envs(&self.env);
         command
+    }
+
+    /// Writes a program that is this QEMU, for whoever knows of nothing but programs: a script that
+    /// sets its environment and puts its own arguments first.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_program(&self, path: &Path) -> io::Result<()> {
+        let set = |(name, value): (&String, &String)| format!("export {name}='{value}'\n");
+        let environment: String = self.env.iter().map(set).collect();
+        let arguments: Vec<_> = self.arguments.iter().map(|word| format!("'{word}'")).collect();
+        let (binary, arguments) = (self.binary.display(), arguments.join(" "));
+        let script = format!("#!/bin/sh\n{environment}exec '{binary}' {arguments} \"$@\"\n");
+        fs::write(path, script)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     }
 }
 

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use punctual_guest_protocol::Workload;
 use punctual_lab::bench::Contender;
+use punctual_lab::bench::local::Accel;
 use punctual_units::{Bytes, BytesPerSecond};
 
-use super::{BenchPredict, GuestChoice, LinkRate, link_rate, time};
+use super::{BenchPredict, GuestChoice, LinkRate, QemuSeries, link_rate, time};
 
 /// Without a subcommand Punctual is compared with QEMU's own migration.
 #[derive(Debug, Args)]
@@ -58,8 +59,32 @@ pub(crate) struct BenchLocal {
     /// Their RAM
     #[arg(long, default_value = "512MiB", value_name = "SIZE")]
     pub(crate) memory: Bytes,
+    /// What their machines run on, and with that the guest
+    #[arg(long, value_enum, default_value = "tcg")]
+    pub(crate) accel: LocalAccel,
+    /// The QEMU that takes the place of the one that runs the guest [default: the same]
+    #[arg(long, value_enum)]
+    pub(crate) successor: Option<QemuSeries>,
     #[command(flatten)]
     pub(crate) guest: GuestChoice,
+}
+
+/// What machines of `bench local` run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LocalAccel {
+    /// QEMU's translator, with an idle Linux guest
+    Tcg,
+    /// The processor, with the bare-metal guest, which sweeps over 63 MiB of its RAM
+    Kvm,
+}
+
+impl From<LocalAccel> for Accel {
+    fn from(said: LocalAccel) -> Self {
+        match said {
+            LocalAccel::Tcg => Self::Tcg,
+            LocalAccel::Kvm => Self::Kvm,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

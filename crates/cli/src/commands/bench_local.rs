@@ -1,15 +1,19 @@
 //! `punctual bench local`
 
+use std::fs::File;
 use std::process::ExitCode;
 
 use comfy_table::CellAlignment;
-use punctual_lab::bench::local::{self, Local, LocalRow, LocalSpec, Parts, Replacement};
+use punctual_lab::bench::local::{self, Accel, Local, LocalRow, LocalSpec, Parts, Replacement};
 use serde::Serialize;
 
-use super::demo::newest;
-use crate::arguments::{BenchLocal, Global};
+use super::demo::{chosen, newest};
+use crate::arguments::{BenchLocal, Global, GuestChoice};
 use crate::failure::Failure;
 use crate::output;
+
+/// How much longer the gap may be than the fixed part.
+const MOST: f64 = 1.5;
 
 /// What `--json` prints: every guest, and the medians.
 #[derive(Serialize)]
@@ -20,10 +24,22 @@ struct Printed<'a> {
 }
 
 pub(super) fn run(global: &Global, said: BenchLocal) -> Result<ExitCode, Failure> {
+    let accel = said.accel.into();
+    if accel == Accel::Kvm {
+        let what = |error| format!("/dev/kvm cannot be opened: {error}");
+        let remedy = "load the module kvm_intel or kvm_amd, or measure with `--accel tcg`";
+        let opened = File::options().read(true).write(true).open("/dev/kvm");
+        opened.map_err(|error| Failure::refused(what(error), remedy))?;
+    }
     let program = std::env::current_exe().map_err(|error| Failure::failed(error, ""))?;
     let spec = LocalSpec {
         lab: "bench-local".parse().expect("bench-local is a name"),
         qemu: newest(&said.guest)?,
+        successor: said
+            .successor
+            .map(|series| chosen(&GuestChoice { qemu: Some(series) }))
+            .transpose()?,
+        accel,
         memory: said.memory,
         repetitions: said.repetitions,
     };
@@ -56,6 +72,7 @@ fn table(outcome: &Local, row: &LocalRow) -> comfy_table::Table {
     let mut table = output::plain();
     table.set_header(["", "MEDIAN (LEAST–MOST)"]);
     let Parts { stop_ms, save_ms, load_ms, commit_ms, run_ms } = row.parts;
+    let ratio = format!("client gap / fixed part (asked: at most {MOST:.1})");
     for (name, spread, digits) in [
         ("client gap, ms", Some(row.gap_ms), 1),
         ("  until the new QEMU is heard", row.until_announced_ms, 1),
@@ -69,15 +86,21 @@ fn table(outcome: &Local, row: &LocalRow) -> comfy_table::Table {
         ("  run", Some(run_ms), 1),
         ("fixed part of a move, ms", Some(row.fixed_ms), 1),
         ("client gap of a move, ms", Some(row.move_gap_ms), 1),
-        ("client gap / fixed part", Some(row.ratio), 2),
+        (ratio.as_str(), Some(row.ratio), 2),
+        ("pages of RAM copied", Some(row.pages_sent), 0),
     ] {
         let figure = spread.map_or_else(|| "-".to_owned(), |all| output::spread(all, 1.0, digits));
         table.add_row([name.to_owned(), figure]);
     }
     let column = table.column_mut(1).expect("the table has two columns");
     column.set_cell_alignment(CellAlignment::Right);
-    let Local { qemu, memory, replacements } = outcome;
-    let about = format!("{} idle guests of {memory}, TCG, QEMU {qemu}", replacements.len());
+    let Local { qemu, successor, accel, memory, replacements } = outcome;
+    let guests = match accel {
+        Accel::Tcg => "idle Linux guests under TCG",
+        Accel::Kvm => "bare-metal guests under KVM",
+    };
+    let about =
+        format!("{} {guests}, {memory} each, QEMU {qemu} -> {successor}", replacements.len());
     table.add_row([about]);
     table
 }

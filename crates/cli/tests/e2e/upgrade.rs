@@ -30,13 +30,7 @@ fn begin(test: &str, by: &Qemu) -> Option<(Stage, Watched)> {
 /// A program that is this QEMU.
 fn program(stage: &Stage, by: &Qemu) -> PathBuf {
     let program = stage.scratch().join(format!("qemu-{}", by.version));
-    let set = |(name, value): (&String, &String)| format!("export {name}='{value}'\n");
-    let environment: String = by.env.iter().map(set).collect();
-    let arguments: Vec<_> = by.arguments.iter().map(|word| format!("'{word}'")).collect();
-    let (binary, arguments) = (by.binary.display(), arguments.join(" "));
-    let script = format!("#!/bin/sh\n{environment}exec {binary} {arguments} \"$@\"\n");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    by.write_program(&program).unwrap();
     program
 }
 

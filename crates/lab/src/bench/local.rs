@@ -2,22 +2,26 @@
 //! another host can do without.
 
 mod announced;
+mod row;
+mod watched;
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use punctual_engine::Report;
 use punctual_engine::report::{Ending, Phases};
-use punctual_guest_protocol::{Options, Workload};
 use punctual_host::api::{MigrateRequest, UpgradeRequest};
 use punctual_images::Qemu;
 use punctual_units::{Bytes, Pages};
 use serde::Serialize;
 
 use self::announced::Announcements;
-use super::{Spread, TrialError};
+pub use self::row::{LocalRow, Parts};
+use self::watched::Watched;
+use super::TrialError;
 use crate::client::Gap;
-use crate::scene::{Guest, GuestSpec, Scene, SceneError};
+use crate::scene::{Scene, SceneError};
 use crate::{LabName, LabSpec};
 
 /// How long the guest settles after its boot and after its move, and how long it is then watched
@@ -35,12 +39,27 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub struct LocalSpec {
     /// The lab's name.
     pub lab: LabName,
-    /// The QEMU that runs the guest, before and after.
+    /// The QEMU that runs the guest.
     pub qemu: Qemu,
+    /// The one that takes its place; `None`: the same again.
+    pub successor: Option<Qemu>,
+    /// What the machine runs on, and with that the guest.
+    pub accel: Accel,
     /// The guest's RAM.
     pub memory: Bytes,
     /// How often.
     pub repetitions: usize,
+}
+
+/// What machines run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// QEMU's translator, and an idle Linux guest.
+    Tcg,
+    /// The processor, and the bare-metal guest, which any KVM runs. It checks and writes 16 pages each
+    /// millisecond, and waits between.
+    Kvm,
 }
 
 /// One guest that got another QEMU, and was then moved.
@@ -75,84 +94,14 @@ pub struct Replacement {
 pub struct Local {
     /// The version of QEMU.
     pub qemu: String,
+    /// The version of the one that took its place.
+    pub successor: String,
+    /// What the machines ran on.
+    pub accel: Accel,
     /// The guest's RAM.
     pub memory: Bytes,
     /// Each guest.
     pub replacements: Vec<Replacement>,
-}
-
-/// The medians, and how far the figures lie apart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LocalRow {
-    /// See [`Replacement::gap_ms`]; as for those that follow.
-    pub gap_ms: Spread,
-    /// Its part before the new QEMU was heard.
-    pub until_announced_ms: Option<Spread>,
-    /// Its part behind that: until the guest itself was heard.
-    pub until_heard_ms: Option<Spread>,
-    /// The silence without any interruption.
-    pub baseline_gap_ms: Spread,
-    /// The interruption by the report.
-    pub downtime_ms: Spread,
-    /// Its parts, in their order.
-    pub parts: Parts,
-    /// The fixed part of a move.
-    pub fixed_ms: Spread,
-    /// The silence in a move.
-    pub move_gap_ms: Spread,
-    /// The gap, divided by the fixed part of the same guest's move.
-    pub ratio: Spread,
-}
-
-/// Where the time of an interruption went that copied nothing, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Parts {
-    /// The processors stood; until the disks were quiet, too.
-    pub stop_ms: Spread,
-    /// Until the state of the devices was saved.
-    pub save_ms: Spread,
-    /// Until the new process had loaded it.
-    pub load_ms: Spread,
-    /// Until the commit was recorded.
-    pub commit_ms: Spread,
-    /// Until it was heard that the machine runs.
-    pub run_ms: Spread,
-}
-
-impl Replacement {
-    /// The part of the gap behind the announcement.
-    fn until_heard_ms(&self) -> Option<f64> {
-        self.until_announced_ms.map(|until| self.gap_ms - until)
-    }
-}
-
-impl Local {
-    /// The medians; `None` without a guest.
-    #[must_use]
-    pub fn row(&self) -> Option<LocalRow> {
-        let all = || self.replacements.iter();
-        let of = |figure: fn(&Replacement) -> f64| Spread::of(all().map(figure));
-        let part = |part: fn(&Phases) -> Duration| {
-            Spread::of(all().map(|one| milliseconds(part(&one.phases))))
-        };
-        Some(LocalRow {
-            gap_ms: of(|one| one.gap_ms)?,
-            until_announced_ms: Spread::of(all().filter_map(|one| one.until_announced_ms)),
-            until_heard_ms: Spread::of(all().filter_map(Replacement::until_heard_ms)),
-            baseline_gap_ms: of(|one| one.baseline_gap_ms)?,
-            downtime_ms: of(|one| one.downtime_ms)?,
-            parts: Parts {
-                stop_ms: part(|phases| phases.stop)?,
-                save_ms: part(|phases| phases.final_copy)?,
-                load_ms: part(|phases| phases.device_state)?,
-                commit_ms: part(|phases| phases.commit)?,
-                run_ms: part(|phases| phases.resume)?,
-            },
-            fixed_ms: of(|one| one.fixed_ms)?,
-            move_gap_ms: of(|one| one.move_gap_ms)?,
-            ratio: of(|one| one.gap_ms / one.fixed_ms)?,
-        })
-    }
 }
 
 /// Measures, telling each guest when it is done. `program` is the command `punctual`, run as the
@@ -173,49 +122,46 @@ pub fn run(
         replacements.push(replacement);
     }
     scene.take_down()?;
-    Ok(Local { qemu: spec.qemu.version.clone(), memory: spec.memory, replacements })
+    let LocalSpec { qemu, successor, accel, memory, .. } = spec;
+    let successor = successor.as_ref().unwrap_or(qemu).version.clone();
+    let (qemu, accel, memory) = (qemu.version.clone(), *accel, *memory);
+    Ok(Local { qemu, successor, accel, memory, replacements })
 }
 
 fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
-    let options = Options { workload: Workload::Idle, rate: 0, ..Options::default() };
-    let guest = GuestSpec::new("local", spec.qemu.clone(), options);
-    let guest = scene.start_guest("a", &GuestSpec { memory: spec.memory, ..guest })?;
+    let guest = Watched::start(scene, spec)?;
+    let name = guest.name();
     let announcements = Announcements::listen(scene.lab()).map_err(SceneError::from)?;
     std::thread::sleep(SETTLE);
     let watched = Instant::now();
     std::thread::sleep(BASELINE);
     let begun = Instant::now();
-    let report = upgrade(scene, &guest)?;
+    let report = upgrade(scene, name, spec.successor.as_ref())?;
     std::thread::sleep(AFTER);
     let seen = Instant::now();
     let announced = announcements.take();
-    let moved = move_away(scene, &guest)?;
+    let moved = move_away(scene, name)?;
     std::thread::sleep(AFTER);
     let moved_away = Instant::now();
-    let check = scene.control(&guest)?.check()?;
-    if !check.ok || guest.beacon.signs().restarted.is_some() {
-        return Err(TrialError::Native(format!("the guest was harmed: {check:?}")));
+    move_home(scene, name)?;
+    if let Some(complaint) = guest.complaint(scene)? {
+        return Err(TrialError::Native(format!("the guest was harmed: {complaint}")));
     }
-    let name = guest.name.as_str();
-    scene.ask("b", |client| async move { client.stop(name).await })?;
-    let longest = |window| {
-        let reception = guest.beacon.arrivals(|arrivals| arrivals.reception(window));
-        reception.map(|seen| seen.largest)
-    };
+    scene.ask("a", |client| async move { client.stop(name).await })?;
     let length = |gap: Option<Gap>| gap.map_or(f64::NAN, |gap| milliseconds(gap.length()));
-    let gap = longest(begun..seen);
+    let gap = guest.longest_silence(begun..seen);
     let downtime = |report: &Report| report.measured.downtime.unwrap_or_default();
     Ok(Replacement {
         gap_ms: length(gap),
         until_announced_ms: gap.and_then(|gap| until_announced(gap, &announced)),
-        baseline_gap_ms: length(longest(watched..begun)),
+        baseline_gap_ms: length(guest.longest_silence(watched..begun)),
         downtime_ms: milliseconds(downtime(&report)),
         phases: report.measured.phases,
         wire_bytes: report.measured.wire_bytes,
         pages_sent: report.measured.pages_sent,
         total_s: report.measured.total.as_secs_f64(),
         fixed_ms: milliseconds(downtime(&moved).saturating_sub(moved.measured.phases.final_copy)),
-        move_gap_ms: length(longest(seen..moved_away)),
+        move_gap_ms: length(guest.longest_silence(seen..moved_away)),
     })
 }
 
@@ -225,10 +171,16 @@ fn until_announced(gap: Gap, announced: &[Instant]) -> Option<f64> {
     Some(milliseconds(inside.saturating_duration_since(gap.from)))
 }
 
-fn upgrade(scene: &Scene, guest: &Guest) -> Result<Report, TrialError> {
+fn upgrade(scene: &Scene, name: &str, by: Option<&Qemu>) -> Result<Report, TrialError> {
+    let directory = &scene.lab().host("a")?.run_dir;
+    let program = |by: &Qemu| -> io::Result<_> {
+        let program = directory.join(format!("qemu-{}", by.version));
+        by.write_program(&program)?;
+        Ok(program)
+    };
     let request = UpgradeRequest {
-        machine: guest.name.clone(),
-        program: None,
+        machine: name.to_owned(),
+        program: by.map(program).transpose()?,
         downtime: DOWNTIME,
         within: WITHIN,
         dry_run: false,
@@ -245,12 +197,26 @@ fn upgrade(scene: &Scene, guest: &Guest) -> Result<Report, TrialError> {
     completed(ended.report)
 }
 
-fn move_away(scene: &Scene, guest: &Guest) -> Result<Report, TrialError> {
+fn move_away(scene: &Scene, name: &str) -> Result<Report, TrialError> {
     let request = MigrateRequest {
         look: Some(Duration::ZERO),
-        ..MigrateRequest::new(&guest.name, "b", DOWNTIME, WITHIN)
+        ..MigrateRequest::new(name, "b", DOWNTIME, WITHIN)
     };
     completed(scene.migrate("a", &request, |_| ())?.report)
+}
+
+/// Moves a guest back, now that nothing is measured any more, and has both hosts say what is in all of
+/// its memory.
+fn move_home(scene: &Scene, name: &str) -> Result<(), TrialError> {
+    let request = MigrateRequest {
+        look: Some(Duration::ZERO),
+        verify: true,
+        ..MigrateRequest::new(name, "a", DOWNTIME, WITHIN)
+    };
+    match completed(scene.migrate("b", &request, |_| ())?.report)?.ram_digest_equal {
+        Some(true) => Ok(()),
+        _ => Err(TrialError::Native("the digests of its memory differ between hosts".to_owned())),
+    }
 }
 
 fn completed(report: Option<Report>) -> Result<Report, TrialError> {

@@ -2,6 +2,7 @@
 //!
 //! The demonstration, the benchmark and the end-to-end tests all play on such a scene.
 
+mod bare_metal;
 mod daemons;
 mod guest;
 mod server;
@@ -15,6 +16,7 @@ use punctual_host::client::{Client, ClientError};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
+pub use bare_metal::{BareMetal, BareMetalSpec};
 pub use daemons::{DaemonError, PORT, start_daemon};
 pub use guest::{Guest, GuestDisk, GuestSpec};
 pub use server::{Server, ServerSpec, Service};
