@@ -85,6 +85,8 @@ pub struct Replacement {
     /// The interruption of the same guest's move to another host, by the report, without the copy
     /// of its last pages.
     pub fixed_ms: f64,
+    /// Where the whole of that interruption went.
+    pub move_phases: Phases,
     /// The longest silence at the client in that move, with the same noise about it.
     pub move_gap_ms: f64,
 }
@@ -161,6 +163,7 @@ fn measure(scene: &Scene, spec: &LocalSpec) -> Result<Replacement, TrialError> {
         pages_sent: report.measured.pages_sent,
         total_s: report.measured.total.as_secs_f64(),
         fixed_ms: milliseconds(downtime(&moved).saturating_sub(moved.measured.phases.final_copy)),
+        move_phases: moved.measured.phases,
         move_gap_ms: length(guest.longest_silence(seen..moved_away)),
     })
 }

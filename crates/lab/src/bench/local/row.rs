@@ -103,6 +103,7 @@ mod tests {
             pages_sent: Pages::ZERO,
             total_s: 0.5,
             fixed_ms,
+            move_phases: Phases::default(),
             move_gap_ms: 20.0,
         }
     }
