@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use punctual_guest::Ram;
-use punctual_guest::demand::{Demand, Paged, Record};
+use punctual_guest::demand::{Beforehand, Demand, Record};
 use punctual_guest::trace::Pid;
 use punctual_units::{
     Bytes, MemoryLayout, PAGE_SIZE, PageIndex, PageRange, PageSet, Pages, Region,
@@ -107,15 +107,14 @@ impl Machine {
     /// How long it takes to take the pages away before, if so, and to begin.
     fn begin(&self, missing: &PageSet, before: bool) -> Outcome<(Duration, Duration)> {
         let started = Instant::now();
-        let mut holes = PageSet::empty(missing.capacity());
+        let (pid, record) = (Pid::from_child(&self.child), Record::at(&self.record));
+        let mut beforehand = Beforehand::new(missing.capacity());
         if before {
-            missing.ranges().try_for_each(|run| self.ram.punch(run))?;
-            holes.union(missing);
+            beforehand.forget("it", pid, &self.ram, missing)?;
         }
         let punched = started.elapsed();
         let started = Instant::now();
-        let (pid, record) = (Pid::from_child(&self.child), Record::at(&self.record));
-        let paged = Paged::begin("it", pid, &self.ram, missing, &holes, record)?;
+        let paged = beforehand.begin("it", pid, &self.ram, missing, record)?;
         let begun = started.elapsed();
         assert_eq!(paged.missing(), *missing);
         Ok((punched, begun))

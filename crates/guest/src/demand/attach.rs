@@ -17,6 +17,43 @@ use crate::{Ram, RamIoError};
 /// How often it is tried to take pages out of the file: who holds one for a moment lets go of it.
 const ATTEMPTS: usize = 8;
 
+/// A userfaultfd in a process, which watches nothing yet, and here.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) target: Target,
+    pub(super) places: Places,
+    pub(super) userfaultfd: OwnedFd,
+    /// Its number in the process.
+    pub(super) there: RawFd,
+}
+
+impl Made {
+    /// Has the process make one, to watch its mappings of `ram`.
+    pub(super) fn new(pid: Pid, ram: &Ram) -> Result<Self, DemandError> {
+        let (target, places) = find(pid, ram)?;
+        let (userfaultfd, there) = make(&target)?;
+        Ok(Self { target, places, userfaultfd, there })
+    }
+
+    /// Closes it in the process.
+    pub(super) fn close(&self) {
+        close_there(&self.target, self.there);
+    }
+}
+
+/// Closes the userfaultfd of this number in the process, if it is there still.
+pub(super) fn close_there(target: &Target, there: RawFd) {
+    if !is_userfaultfd(target, there) {
+        return;
+    }
+    if let Err(error) = inject::close(target, there) {
+        tracing::warn!(
+            "descriptor {there} stays open in process {}, which harms nothing: {error}",
+            target.pid()
+        );
+    }
+}
+
 /// The process, and where it has mapped the RAM.
 pub(super) fn find(pid: Pid, ram: &Ram) -> Result<(Target, Places), DemandError> {
     let target = Target::open(pid)?;
@@ -36,7 +73,7 @@ pub(super) fn whole_host_pages(places: &Places, pages: &PageSet) -> PageSet {
 }
 
 /// A userfaultfd in the process and here.
-pub(super) fn make(target: &Target) -> Result<(OwnedFd, RawFd), DemandError> {
+fn make(target: &Target) -> Result<(OwnedFd, RawFd), DemandError> {
     inject::lasting_userfaultfd(target).map_err(|error| match error {
         TraceError::Denied { pid } => DemandError::UserFaultsOnly { pid },
         TraceError::Kernel { missing } => DemandError::Kernel { missing },
@@ -132,7 +169,7 @@ fn watches(userfaultfd: &OwnedFd, place: &Place) -> bool {
 }
 
 /// Whether this is the number of a userfaultfd in the process.
-pub(super) fn is_userfaultfd(target: &Target, there: RawFd) -> bool {
+fn is_userfaultfd(target: &Target, there: RawFd) -> bool {
     let link = fs::read_link(format!("/proc/{}/fd/{there}", target.pid()));
     link.is_ok_and(|link| link.as_os_str() == "anon_inode:[userfaultfd]")
 }

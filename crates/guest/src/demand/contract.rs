@@ -65,27 +65,19 @@ impl Paged {
         Self { machine: machine.into(), pager, record: None }
     }
 
-    /// Writes down what is missing and begins to page a process on demand: see
-    /// [`Pager::attach_with_holes`].
-    ///
-    /// # Errors
-    /// It cannot be written down, or the process cannot be paged on demand. Discard the machine:
-    /// pages may have been taken out of its RAM.
-    pub fn begin(
+    /// Writes down what is missing and begins to page a process on demand.
+    pub(super) fn begin(
         machine: &str,
-        pid: Pid,
-        ram: &Ram,
-        missing: &PageSet,
-        holes: &PageSet,
         record: Record,
+        missing: &PageSet,
+        attach: impl FnOnce() -> Result<Pager, DemandError>,
     ) -> Result<Self, MachineError> {
-        let attach = || {
+        let begin = || {
             // First, so that there is no moment in which it is missing and nobody could know.
             record.write(missing)?;
-            Pager::attach_with_holes(pid, ram, missing, holes)
-                .inspect_err(|_| drop(record.remove()))
+            attach().inspect_err(|_| drop(record.remove()))
         };
-        let pager = told(machine, "page on demand", attach())?;
+        let pager = told(machine, "page on demand", begin())?;
         Ok(Self { machine: machine.to_owned(), pager, record: Some(record) })
     }
 
@@ -138,7 +130,7 @@ impl Paged {
     }
 }
 
-fn told<T>(
+pub(super) fn told<T>(
     machine: &str,
     action: &'static str,
     result: Result<T, DemandError>,

@@ -76,6 +76,7 @@
 
 mod attach;
 mod available;
+mod beforehand;
 mod contract;
 mod error;
 mod filling;
@@ -88,6 +89,7 @@ mod record;
 mod tests;
 
 pub use available::{Unavailable, available};
+pub use beforehand::Beforehand;
 pub use contract::{Demand, Paged};
 pub use error::DemandError;
 pub use pager::{Fault, Pager};

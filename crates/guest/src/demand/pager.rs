@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use punctual_units::{PageRange, PageSet, Pages};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::attach;
+use super::attach::{self, Made};
 use super::filling::{Content, Piece};
 use super::ledger::{Ledger, Meaning};
 use super::places::Places;
@@ -16,7 +16,7 @@ use super::{DemandError, kernel};
 use crate::Ram;
 use crate::trace::place::Place;
 use crate::trace::target::Target;
-use crate::trace::{Pid, TraceError, inject};
+use crate::trace::{Pid, TraceError};
 
 /// Somebody waits for pages that are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,14 +86,24 @@ impl Pager {
         missing: &PageSet,
         holes: &PageSet,
     ) -> Result<Self, DemandError> {
+        Self::attach_made(Made::new(pid, ram)?, ram, missing, holes)
+    }
+
+    /// The same with a userfaultfd that the process has made before.
+    pub(super) fn attach_made(
+        made: Made,
+        ram: &Ram,
+        missing: &PageSet,
+        holes: &PageSet,
+    ) -> Result<Self, DemandError> {
         let mut lost = holes.clone();
         lost.subtract(missing);
         if let Some(page) = lost.iter().next() {
-            return Err(DemandError::Lost { pid: pid.as_raw_pid(), page });
+            made.close();
+            return Err(DemandError::Lost { pid: made.target.pid(), page });
         }
-        let (target, places) = attach::find(pid, ram)?;
+        let Made { target, places, userfaultfd, there } = made;
         let missing = attach::whole_host_pages(&places, missing);
-        let (userfaultfd, there) = attach::make(&target)?;
         let pager = Self::new(target, userfaultfd, there, places, missing, false);
         // With its last descriptor all that it watches is let go. Not by addresses: older kernels
         // let go of what another userfaultfd watches there, too.
@@ -237,16 +247,7 @@ impl Pager {
     }
 
     fn close_there(&self) {
-        if !attach::is_userfaultfd(&self.target, self.there) {
-            return;
-        }
-        if let Err(error) = inject::close(&self.target, self.there) {
-            tracing::warn!(
-                "descriptor {} stays open in process {}, which harms nothing: {error}",
-                self.there,
-                self.target.pid()
-            );
-        }
+        attach::close_there(&self.target, self.there);
     }
 
     /// The next fault that has been read, unless it has been answered meanwhile.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use punctual_units::{PageSet, Probability};
 
 use super::Process;
-use crate::demand::{Demand, Paged};
+use crate::demand::{Beforehand, Demand};
 use crate::throttle::{Throttle, other_threads};
 use crate::trace::Tracer;
 use crate::{DestinationMachine, MachineError, Ram, Settled, SourceMachine, Stopped, Surrendered};
@@ -139,8 +139,8 @@ impl Surrendered for SurrenderedProcess {
 pub struct ProcessDestination {
     process: Arc<Process>,
     stage: Stage,
-    /// Missing pages that have been taken away before all of them were known.
-    holes: PageSet,
+    /// What has been done before all pages were known that will be missing.
+    beforehand: Beforehand,
 }
 
 /// How far it has come.
@@ -156,8 +156,8 @@ impl ProcessDestination {
     /// The destination's hold on a process that waits to be moved here.
     #[must_use]
     pub fn new(process: Arc<Process>) -> Self {
-        let holes = PageSet::empty(process.ram.layout().pages());
-        Self { process, stage: Stage::Waiting, holes }
+        let beforehand = Beforehand::new(process.ram.layout().pages());
+        Self { process, stage: Stage::Waiting, beforehand }
     }
 }
 
@@ -167,15 +167,13 @@ impl DestinationMachine for ProcessDestination {
     }
 
     fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
-        let punched = pages.ranges().try_for_each(|run| self.process.ram.punch(run));
-        punched.map_err(|cause| self.process.failed("take pages away", cause))?;
-        self.holes.union(pages);
-        Ok(())
+        let Process { name, pid, ram, .. } = &*self.process;
+        self.beforehand.forget(name, *pid, ram, pages)
     }
 
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
         let Process { name, pid, ram, record, .. } = &*self.process;
-        Ok(Arc::new(Paged::begin(name, *pid, ram, missing, &self.holes, record.clone())?))
+        Ok(Arc::new(self.beforehand.begin(name, *pid, ram, missing, record.clone())?))
     }
 
     fn device_state(&mut self) -> Result<Box<dyn Write + Send>, MachineError> {

@@ -20,7 +20,7 @@ use super::migration;
 use super::plan::{Plan, RamFile};
 use super::process::Process;
 use super::qmp::{Event, Mark, Qmp, QmpError};
-use crate::demand::{Demand, Paged, Record};
+use crate::demand::{Beforehand, Demand, Paged, Record};
 use crate::{DestinationMachine, MachineError, Ram, RamError};
 
 /// The name under which QEMU is given its end of the stream.
@@ -43,8 +43,8 @@ pub struct Destination {
     qmp: Arc<Qmp>,
     process: Process,
     ram: Arc<Ram>,
-    /// Missing pages that have been taken away before all of them were known.
-    holes: PageSet,
+    /// What has been done before all pages were known that will be missing.
+    beforehand: Beforehand,
     belongings: Belongings,
     /// Where the device state goes, until somebody takes it.
     stream: Option<UnixStream>,
@@ -130,7 +130,7 @@ impl Destination {
             began: qmp.mark(),
             qmp,
             process,
-            holes: PageSet::empty(ram.layout().pages()),
+            beforehand: Beforehand::new(ram.layout().pages()),
             ram: Arc::new(ram),
             belongings,
             stream: None,
@@ -259,22 +259,14 @@ impl DestinationMachine for Destination {
     }
 
     fn forget(&mut self, pages: &PageSet) -> Result<(), MachineError> {
-        let punched = pages.ranges().try_for_each(|run| self.ram.punch(run));
-        punched.map_err(self.failed("take pages away"))?;
-        self.holes.union(pages);
-        Ok(())
+        let Self { plan, process, ram, beforehand, .. } = self;
+        beforehand.forget(&plan.machine, process.raw(), ram, pages)
     }
 
     fn page_on_demand(&mut self, missing: &PageSet) -> Result<Arc<dyn Demand>, MachineError> {
-        let Self { plan, process, ram, holes, .. } = self;
-        let paged = Paged::begin(
-            &plan.machine,
-            process.raw(),
-            ram,
-            missing,
-            holes,
-            record(&plan.directory),
-        )?;
+        let Self { plan, process, ram, beforehand, .. } = self;
+        let record = record(&plan.directory);
+        let paged = beforehand.begin(&plan.machine, process.raw(), ram, missing, record)?;
         self.paged = true;
         Ok(Arc::new(paged))
     }

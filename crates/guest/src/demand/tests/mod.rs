@@ -1,5 +1,6 @@
 //! Paging of real processes: this test program, started again as one (`victim`).
 
+mod beforehand;
 mod death;
 mod faults;
 mod files;
