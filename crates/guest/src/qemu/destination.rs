@@ -50,6 +50,8 @@ pub struct Destination {
     stream: Option<UnixStream>,
     /// From where in its events the loading is watched.
     began: Mark,
+    /// Whether it has been told that no description of the stream will come.
+    undescribed: bool,
     /// Whether pages of it may be missing, so that whatever touches one waits.
     paged: bool,
     /// Whether dropping it leaves it alone: it is the machine, or was removed.
@@ -103,6 +105,9 @@ impl Destination {
     /// It did not start; nothing is left of it then.
     pub fn start(plan: Plan) -> Result<Self, MachineError> {
         let (mut destination, stream) = Self::waiting(plan, CAPABILITIES, None)?;
+        // Its end would be missed otherwise. Where it comes all the same nobody reads it.
+        destination.undescribed = migration::leave_out_description(&destination.qmp, true)
+            .map_err(destination.failed("start at the destination"))?;
         destination.stream = Some(stream);
         Ok(destination)
     }
@@ -134,6 +139,7 @@ impl Destination {
             ram: Arc::new(ram),
             belongings,
             stream: None,
+            undescribed: false,
             paged: false,
             keep: false,
             announcement: None,
@@ -200,6 +206,9 @@ impl Destination {
         let mark = self.qmp.mark();
         let running = self.qmp.begin("cont", json!({}))?;
         self.announcement = Some(Announcement::begin(&self.qmp, &self.plan.machine));
+        if std::mem::take(&mut self.undescribed) {
+            migration::describe_again(&self.qmp)?;
+        }
         if let Some(silence) = unanswered(running.answer(), self.paged)? {
             let machine = &self.plan.machine;
             tracing::warn!(machine, %silence, "it waits for a page and runs once that has come");

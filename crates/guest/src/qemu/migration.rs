@@ -1,6 +1,7 @@
 //! QEMU's own migration, as far as Punctual uses it: only for the state of devices.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -74,6 +75,44 @@ pub fn set(qmp: &Qmp, on: &[&str], parameters: &Value) -> Result<Settings, QmpEr
             Err(error)
         }
     }
+}
+
+/// Has QEMU leave out, or not, what it puts behind the state of the devices to describe it: some 100 KiB
+/// of JSON for whoever looks at a stream. Nothing is loaded of it (`qemu_loadvm_state` in QEMU's
+/// `migration/savevm.c`). Returns whether it was otherwise before. A machine of which it cannot be left out
+/// is none the worse.
+///
+/// # Errors
+/// QEMU does not answer.
+pub(super) fn leave_out_description(qmp: &Qmp, leave_out: bool) -> Result<bool, QmpError> {
+    let set = match qmp.execute("qom-get", without_description()) {
+        Ok(now) if now == leave_out => return Ok(false),
+        Ok(_) => qmp.execute("qom-set", set_without_description(leave_out)),
+        unknown => unknown,
+    };
+    match set {
+        Ok(_) => Ok(true),
+        Err(QmpError::Command(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for a stream to come, without waiting for an answer.
+///
+/// # Errors
+/// QEMU is gone.
+pub(super) fn describe_again(qmp: &Arc<Qmp>) -> Result<(), QmpError> {
+    qmp.begin("qom-set", set_without_description(false)).map(drop)
+}
+
+fn without_description() -> Value {
+    json!({ "path": "/machine", "property": "suppress-vmdesc" })
+}
+
+fn set_without_description(leave_out: bool) -> Value {
+    let mut property = without_description();
+    property["value"] = leave_out.into();
+    property
 }
 
 /// Sets again what was set before.

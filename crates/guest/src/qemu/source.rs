@@ -44,6 +44,8 @@ pub struct Source {
     throttle: Option<Throttle>,
     /// What was set before `prepare_stop`.
     before: Option<Settings>,
+    /// Whether it is to leave out the description of the stream, which it did not before.
+    undescribed: bool,
     /// Our end of the stream, from `prepare_stop` to `stop`.
     stream: Option<UnixStream>,
 }
@@ -61,7 +63,15 @@ enum SourceError {
 
 impl Source {
     pub(super) fn new(machine: Machine, ram: Arc<Ram>) -> Self {
-        Self { machine, ram, tracer: None, throttle: None, before: None, stream: None }
+        Self {
+            machine,
+            ram,
+            tracer: None,
+            throttle: None,
+            before: None,
+            undescribed: false,
+            stream: None,
+        }
     }
 
     /// Makes the machine behind a monitor run, in whatever state a handover that was broken off
@@ -75,6 +85,7 @@ impl Source {
         migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
         migration::switch_off(&qmp, super::native::CAPABILITIES)?;
+        migration::leave_out_description(&qmp, false)?;
         drop(qmp);
         let machine = Machine::attach(monitor)?;
         let pid = machine.process.pid();
@@ -111,6 +122,7 @@ impl Source {
                 "downtime-limit": 2_000_000,
             });
             self.before = Some(migration::set(self.qmp(), CAPABILITIES, &parameters)?);
+            self.undescribed = migration::leave_out_description(self.qmp(), true)?;
         }
         let (ours, qemus) = pair()?;
         self.qmp().pass_fd(STREAM, qemus.as_fd())?;
@@ -163,6 +175,9 @@ impl Source {
         migration::run_on(self.qmp(), &self.machine.description.name)?;
         if let Some(before) = self.before.take() {
             migration::restore(self.qmp(), &before)?;
+        }
+        if std::mem::take(&mut self.undescribed) {
+            migration::leave_out_description(self.qmp(), false)?;
         }
         self.throttle = None;
         Ok(())

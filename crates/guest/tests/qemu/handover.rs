@@ -9,7 +9,8 @@ use punctual_units::Bytes;
 use serde_json::json;
 
 use crate::support::{
-    Host, bare_metal_spec, destination, for_each_kind, hand_over, run, source, wait_growth,
+    Host, bare_metal_spec, destination, for_each_kind, hand_over, leaves_out_description, run,
+    source, wait_growth,
 };
 
 #[test]
@@ -26,12 +27,36 @@ fn a_machine_goes_on_at_the_destination() {
         let moved = here.surrender();
         there.resume().unwrap();
         wait_growth(&b.serial_log("bare"));
+        assert!(!leaves_out_description(there.qmp()), "as QEMU was started");
         moved.remove().unwrap();
         a.assert_empty();
         let monitor = there.qmp().path().to_owned();
         drop(there);
         wait_growth(&b.serial_log("bare"));
         Machine::attach(&monitor).unwrap().quit().unwrap();
+        b.assert_empty();
+    });
+}
+
+/// As it comes from versions that left it in, and from files that they wrote.
+#[test]
+fn a_stream_that_describes_itself_is_taken_too() {
+    for_each_kind(|kind| {
+        let (a, b) = (Host::new(), Host::new());
+        let mut here = source(run(&bare_metal_spec(kind, a.runtime.path()), &a));
+        let mut there = destination(&here, &b);
+        here.prepare_stop().unwrap();
+        assert!(
+            leaves_out_description(here.machine().qmp()) && leaves_out_description(there.qmp())
+        );
+        let property = json!({ "path": "/machine", "property": "suppress-vmdesc", "value": false });
+        here.machine().qmp().execute("qom-set", property).unwrap();
+        hand_over(&mut here, &mut there);
+        let moved = here.surrender();
+        there.resume().unwrap();
+        wait_growth(&b.serial_log("bare"));
+        moved.remove().unwrap();
+        there.discard().unwrap();
         b.assert_empty();
     });
 }

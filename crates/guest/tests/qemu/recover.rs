@@ -6,8 +6,8 @@ use punctual_guest::qemu::{Source, migration};
 use punctual_guest::{DestinationMachine, SourceMachine};
 
 use crate::support::{
-    Host, PATIENCE, bare_metal_spec, destination, for_each_kind, hand_over, run, source,
-    wait_growth, wait_until,
+    Host, PATIENCE, bare_metal_spec, destination, for_each_kind, hand_over, leaves_out_description,
+    run, source, wait_growth, wait_until,
 };
 
 #[test]
@@ -22,6 +22,7 @@ fn it_resumes_from_every_state() {
             wait_growth(&log);
             let after = migration::capabilities(here.machine().qmp()).unwrap();
             assert_eq!(after, before, "settings are taken back after {state}");
+            assert!(!leaves_out_description(here.machine().qmp()), "after {state}");
         };
         check(&mut here, "running");
         here.prepare_stop().unwrap();
