@@ -110,8 +110,9 @@ impl FixedCost {
         resume: Duration::ZERO,
     };
 
-    /// How much device state a machine usually has: two small Linux guests had some 384 KiB.
-    pub const STATE: Bytes = Bytes::kib(384);
+    /// How much device state a machine usually has: small guests have some 268 KiB, most of which
+    /// is their firmware.
+    pub const STATE: Bytes = Bytes::kib(268);
 
     /// All parts together.
     #[must_use]
