@@ -1,6 +1,7 @@
 //! Machines that are resumed before all of their pages are there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::*;
 use crate::demand::Demand;
@@ -108,6 +109,15 @@ fn push(demand: &dyn Demand, from: &Ram) -> Result<Pages, Breach> {
     Ok(pushed)
 }
 
+/// Ends the paging. Who answers a fault may just be filling the last page.
+fn finish(demand: &dyn Demand) -> Result<(), Breach> {
+    let deadline = Instant::now() + LOADING;
+    while demand.finish().is_err() && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+    }
+    done("end the paging", demand.finish())
+}
+
 pub(super) fn runs_while_pages_follow(rig: &mut dyn Rig) -> Result<(), Breach> {
     let HalfMoved { source, mut destination, copy, state, missing, demand } = HalfMoved::new(rig)?;
     let (surrendered, faults) = while_answered(&*demand, &copy.from, || {
@@ -119,7 +129,7 @@ pub(super) fn runs_while_pages_follow(rig: &mut dyn Rig) -> Result<(), Breach> {
         ensure(rig.works(End::Destination)?, "it does not run while pages are missing")?;
         push(&*demand, &copy.from)?;
         ensure(demand.missing().is_empty(), "pages are missing after all have been pushed")?;
-        done("end the paging", demand.finish())?;
+        finish(&*demand)?;
         Ok(surrendered)
     })?;
     ensure(faults > 0, &format!("nobody waited for one of {}", missing.len()))?;

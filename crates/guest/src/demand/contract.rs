@@ -45,7 +45,7 @@ pub trait Demand: Send + Sync {
     /// does no harm.
     ///
     /// # Errors
-    /// Pages are still missing, or the machine is gone.
+    /// Pages are still missing or just being filled, or the machine is gone.
     fn finish(&self) -> Result<(), MachineError>;
 }
 
