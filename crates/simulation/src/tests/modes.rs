@@ -137,7 +137,7 @@ fn a_guest_that_never_calms_down_keeps_nobody_busy() {
     // It writes a few pages all the time: rounds take two milliseconds, and 15,900 of them were sent
     // before it was given up.
     let workload = Workload { writes: 100_000, hot: 60, ..CALM };
-    let mut setting = Setting { downtime: ms(18), ..setting(workload) };
+    let mut setting = Setting { downtime: ms(17), ..setting(workload) };
     setting.within = Duration::from_secs(600);
     let report = run(setting).report.unwrap();
     assert!(report.reason.contains("as fast as its pages are sent"), "{}", report.reason);
