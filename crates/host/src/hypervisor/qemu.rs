@@ -162,9 +162,9 @@ impl Hypervisor for QemuHypervisor {
         state_behind(&found.monitor)
     }
 
-    /// One that is started anew where it has come can be until it was.
+    /// One of which nothing is known is not said to be, nor one that is yet to be started here.
     fn is_gone(&self, handle: &Handle) -> bool {
-        Reserved::of(handle).is_none() && !found(handle).is_some_and(|found| found.lives())
+        found(handle).is_some_and(|found| !found.lives())
     }
 
     fn examine(&self, handle: &Handle) -> Result<Examination, Problem> {

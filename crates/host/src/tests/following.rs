@@ -80,6 +80,18 @@ fn is_surrendered(directory: &TempDir, a: Site) {
     assert_eq!(journal.left(ATTEMPT), Some(Left::Ended));
 }
 
+/// The source has nothing of it any more, and the destination has all.
+fn comes_home(directory: &TempDir, a: Site, b: &Site) {
+    is_surrendered(directory, a);
+    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+}
+
+/// The source is told where its destination is now.
+fn seek(a: &Site, b: &Site) {
+    let request = RecoverRequest { to: Some(b.address.clone()) };
+    a.ask(|client| async move { client.recover("web", &request).await }).unwrap();
+}
+
 /// Its daemon was killed when the last page had come, and before anything said so.
 #[test]
 fn a_source_is_told_that_a_machine_is_whole_which_the_log_does_not_say() {
@@ -110,10 +122,8 @@ fn a_machine_that_could_not_be_taken_over_keeps_its_source() {
     assert_eq!(a.machines(), web(MachineState::Serving), "it has not been given up");
     drop(b);
     let b = start(&directory, "b", &there);
-    let request = RecoverRequest { to: Some(b.address.clone()) };
-    a.ask(|client| async move { client.recover("web", &request).await }).unwrap();
-    is_surrendered(&directory, a);
-    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    seek(&a, &b);
+    comes_home(&directory, a, &b);
     assert!(new.guest_reads(PageIndex(0)).unwrap().starts_with(CONTENT));
 }
 
@@ -127,8 +137,7 @@ fn a_machine_that_could_not_be_let_run_is_let_run_as_soon_as_it_can_be() {
     let b = start(&directory, "b", &there);
     assert_eq!(b.machines(), web(MachineState::Arriving));
     let a = owing(&directory, Standing::Serving(ATTEMPT.into()), &b.address, Some(&old));
-    is_surrendered(&directory, a);
-    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    comes_home(&directory, a, &b);
     assert_eq!(new.status(), Status::Running);
     assert!(new.guest_reads(PageIndex(0)).unwrap().starts_with(CONTENT));
 }
@@ -146,8 +155,7 @@ fn a_machine_that_answers_nobody_before_a_page_has_come_is_not_waited_for() {
     let begun = Instant::now();
     let b = start(&directory, "b", &there);
     let a = owing(&directory, Standing::Serving(ATTEMPT.into()), &b.address, Some(&old));
-    is_surrendered(&directory, a);
-    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    comes_home(&directory, a, &b);
     assert!(begun.elapsed() < PATIENCE, "it was waited for");
 }
 
@@ -164,10 +172,8 @@ fn a_machine_that_answers_nobody_is_asked_about_at_its_source() {
     there.answer_behind(PageIndex(0));
     let begun = Instant::now();
     let b = start(&directory, "b", &there);
-    let request = RecoverRequest { to: Some(b.address.clone()) };
-    a.ask(|client| async move { client.recover("web", &request).await }).unwrap();
-    is_surrendered(&directory, a);
-    wait_until("the machine is at home", || b.machines() == web(MachineState::Running));
+    seek(&a, &b);
+    comes_home(&directory, a, &b);
     assert!(begun.elapsed() < PATIENCE, "it was waited for");
 }
 
