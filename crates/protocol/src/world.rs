@@ -298,11 +298,17 @@ impl World {
         &mut self.hosts[usize::from(host)].threads[thread]
     }
 
-    /// Whether a host hears others: its daemon is up and has put things in order.
+    /// Whether a host hears others: its daemon is up and has put things in order, but for a machine
+    /// that it has taken over and whose process may be waiting for a page.
     pub(crate) fn serves(&self, host: u8) -> bool {
         let host = &self.hosts[usize::from(host)];
         let busy = |thread: &Thread| {
-            thread.role == Role::Recovering && thread.todo.first() != Some(&Task::Ask)
+            let waits = match thread.todo.first() {
+                Some(Task::Ask) => true,
+                Some(Task::TakeOver) => false,
+                _ => thread.todo.contains(&Task::Depend),
+            };
+            thread.role == Role::Recovering && !waits
         };
         host.up && !host.threads.iter().any(busy)
     }
