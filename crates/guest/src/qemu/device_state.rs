@@ -41,52 +41,37 @@ fn enlarge(end: BorrowedFd<'_>) -> io::Result<()> {
 /// The end of the stream is proof that QEMU has saved everything: where it failed after the last
 /// byte, and so will run the machine itself, reading ends with an error.
 ///
-/// Dropping it before its end has QEMU's migration fail.
+/// Where it is dropped, what comes is taken all the same, and thrown away: QEMUs before 8.1 that fail
+/// while they save let the guest run without its disks, and die of its next write to one.
 pub(super) struct Saved {
-    /// `None` only while it is dropped.
-    chunks: Option<Receiver<io::Result<Vec<u8>>>>,
+    chunks: Receiver<io::Result<Vec<u8>>>,
     current: Cursor<Vec<u8>>,
-    stream: UnixStream,
 }
 
 impl Saved {
     /// Reads on a thread of its own, until QEMU closes the stream of the migration that began
     /// after `mark`.
-    pub(super) fn read_from(stream: UnixStream, qmp: Arc<Qmp>, mark: Mark) -> io::Result<Self> {
+    pub(super) fn read_from(stream: UnixStream, qmp: &Arc<Qmp>, mark: Mark) -> io::Result<Self> {
         let (sender, chunks) = channel();
-        let ours = stream.try_clone()?;
+        // The stream may outlast whoever speaks to QEMU.
+        let qmp = Arc::downgrade(qmp);
         std::thread::Builder::new().name("device-state".to_owned()).spawn(move || {
-            let end = match forward(stream, &sender) {
-                Ok(End::Closed) => verdict(&qmp, mark),
-                Ok(End::Abandoned) => return,
-                Err(error) => Err(error),
-            };
+            let read = forward(stream, &sender);
+            let end = read.and_then(|()| match qmp.upgrade() {
+                Some(qmp) => verdict(&qmp, mark),
+                None => Err(io::Error::other("the machine was let go while it was being saved")),
+            });
             if let Err(error) = end {
                 // Nobody listens where the handover was given up.
                 let _ = sender.send(Err(error));
             }
         })?;
-        Ok(Self { chunks: Some(chunks), current: Cursor::default(), stream: ours })
+        Ok(Self { chunks, current: Cursor::default() })
     }
 }
 
-impl Drop for Saved {
-    fn drop(&mut self) {
-        self.chunks = None;
-        // Wakes the thread; fails only where QEMU has closed the stream, which does so too.
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// Why there is no more to read.
-enum End {
-    /// QEMU closed the stream.
-    Closed,
-    /// Nobody listens.
-    Abandoned,
-}
-
-fn forward(mut stream: UnixStream, chunks: &Sender<io::Result<Vec<u8>>>) -> io::Result<End> {
+/// Takes all that comes, whether somebody listens or not.
+fn forward(mut stream: UnixStream, chunks: &Sender<io::Result<Vec<u8>>>) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
         let length = match stream.read(&mut buffer) {
@@ -94,13 +79,11 @@ fn forward(mut stream: UnixStream, chunks: &Sender<io::Result<Vec<u8>>>) -> io::
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        // An empty chunk, at the end, asks whether somebody listens.
-        if chunks.send(Ok(buffer[..length].to_vec())).is_err() {
-            return Ok(End::Abandoned);
-        }
         if length == 0 {
-            return Ok(End::Closed);
+            return Ok(());
         }
+        // Nobody listens where the handover was given up.
+        let _ = chunks.send(Ok(buffer[..length].to_vec()));
     }
 }
 
@@ -125,9 +108,9 @@ impl Read for Saved {
             if read > 0 || into.is_empty() {
                 return Ok(read);
             }
-            match self.chunks.as_ref().map(Receiver::recv) {
-                Some(Ok(chunk)) => self.current = Cursor::new(chunk?),
-                _ => return Ok(0),
+            match self.chunks.recv() {
+                Ok(chunk) => self.current = Cursor::new(chunk?),
+                Err(_) => return Ok(0),
             }
         }
     }

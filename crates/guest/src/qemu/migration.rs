@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::qmp::{Event, Qmp, QmpError};
 
+/// How long QEMU may take to save the state of devices where nobody is in its way.
+const SAVE: Duration = Duration::from_secs(2);
 /// How long QEMU may take to give up a migration.
 const CANCEL: Duration = Duration::from_secs(10);
 /// How long a machine may take to run on, disks opened again included.
@@ -151,6 +153,32 @@ pub(super) fn failure(qmp: &Qmp) -> String {
     reason.unwrap_or("it gives no reason").to_owned()
 }
 
+/// A migration that was told to go on and may not have begun to.
+pub(super) const TOLD_TO_SAVE: &[&str] = &["pre-switchover", "device"];
+/// A migration that saves.
+pub(super) const SAVING: &[&str] = &["device"];
+
+/// Waits, no longer than it should take, until QEMU has saved where its migration is in one of these
+/// statuses.
+///
+/// A migration that ends otherwise once it saves has QEMUs before 8.1 let the guest run while its disks
+/// are still given up (`migration_completion` in their `migration/migration.c`): they die of the guest's
+/// next write to one.
+///
+/// # Errors
+/// QEMU does not answer.
+pub(super) fn let_save(qmp: &Qmp, statuses: &[&str]) -> Result<(), QmpError> {
+    let deadline = Instant::now() + SAVE;
+    let saved = until(deadline, "save", || {
+        let status = status(qmp)?;
+        Ok((!statuses.contains(&status.as_str())).then_some(()))
+    });
+    match saved {
+        Err(QmpError::Timeout { .. }) => Ok(()),
+        saved => saved,
+    }
+}
+
 /// Makes a machine run that is in whatever state a migration has left it, and has the network
 /// relearn where it is. Cancels a migration that is under way. Harmless if it runs.
 ///
@@ -165,15 +193,13 @@ pub fn run_on(qmp: &Qmp, machine: &str) -> Result<(), QmpError> {
     let deadline = Instant::now() + RUN;
     let mut refusal = None;
     let ran = until(deadline, "run the machine", || {
-        if super::describe::state(qmp)? == "running" {
-            return Ok(Some(()));
-        }
-        // QEMU refuses as long as its migration thread has not tidied up.
+        // Also where it runs: QEMUs before 8.1 may have let it run without its disks, which it has
+        // again behind this. QEMU refuses as long as its migration thread has not tidied up.
         match qmp.execute("cont", json!({})) {
             Err(QmpError::Command(error)) => refusal = Some(error),
             answer => drop(answer?),
         }
-        Ok(None)
+        Ok((super::describe::state(qmp)? == "running").then_some(()))
     });
     match (ran, refusal) {
         (Err(QmpError::Timeout { .. }), Some(refusal)) => return Err(refusal.into()),

@@ -25,6 +25,8 @@ const STOP: Duration = Duration::from_secs(30);
 const TOLD: Duration = Duration::from_millis(5);
 /// The name under which QEMU is given its end of the stream.
 const STREAM: &str = "punctual-device-state";
+/// And that under which it holds ours, too, so that the stream does not break where this process ends.
+const HELD: &str = "punctual-device-state-reader";
 /// RAM stays in its files, QEMU holds between stop and saving, and says what it does.
 const CAPABILITIES: &[&str] = &["x-ignore-shared", "pause-before-switchover", "events"];
 
@@ -48,6 +50,8 @@ pub struct Source {
     undescribed: bool,
     /// Our end of the stream, from `prepare_stop` to `stop`.
     stream: Option<UnixStream>,
+    /// Whether QEMU was told to save.
+    saving: bool,
 }
 
 /// What can go wrong with the machine at the source.
@@ -71,6 +75,7 @@ impl Source {
             before: None,
             undescribed: false,
             stream: None,
+            saving: false,
         }
     }
 
@@ -82,6 +87,8 @@ impl Source {
     pub fn recover(monitor: &Path) -> Result<Machine, AttachError> {
         let qmp = Qmp::connect(monitor)?;
         super::restart::undo(&qmp)?;
+        migration::let_save(&qmp, migration::SAVING)?;
+        release(&qmp)?;
         migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
         migration::switch_off(&qmp, super::native::CAPABILITIES)?;
@@ -125,6 +132,7 @@ impl Source {
             self.undescribed = migration::leave_out_description(self.qmp(), true)?;
         }
         let (ours, qemus) = pair()?;
+        self.qmp().pass_fd(HELD, ours.as_fd())?;
         self.qmp().pass_fd(STREAM, qemus.as_fd())?;
         self.stream = Some(ours);
         Ok(())
@@ -134,7 +142,7 @@ impl Source {
         let stream = self.stream.take().ok_or(SourceError::NotPrepared)?;
         let mark = self.qmp().mark();
         self.qmp().execute("migrate", json!({ "uri": format!("fd:{STREAM}") }))?;
-        let device_state = Saved::read_from(stream, Arc::clone(&self.machine.qmp), mark)?;
+        let device_state = Saved::read_from(stream, &self.machine.qmp, mark)?;
         if self.throttle.is_some() {
             self.let_slow_guest_stop(mark);
         }
@@ -172,6 +180,10 @@ impl Source {
     fn run_on(&mut self) -> Result<(), QmpError> {
         self.stream = None;
         Throttle::lift(&self.throttle);
+        if std::mem::take(&mut self.saving) {
+            migration::let_save(self.qmp(), migration::TOLD_TO_SAVE)?;
+        }
+        release(self.qmp())?;
         migration::run_on(self.qmp(), &self.machine.description.name)?;
         if let Some(before) = self.before.take() {
             migration::restore(self.qmp(), &before)?;
@@ -244,6 +256,7 @@ impl SourceMachine for Source {
 
     fn save_device_state(&mut self) -> Result<(), MachineError> {
         let go_on = json!({ "state": "pre-switchover" });
+        self.saving = true;
         let answer = self.qmp().execute("migrate-continue", go_on);
         answer.map(drop).map_err(self.failed("save device state"))
     }
@@ -256,6 +269,14 @@ impl SourceMachine for Source {
     fn surrender(self: Box<Self>) -> Box<dyn Surrendered> {
         let Self { machine, ram, tracer, throttle, .. } = *self;
         Box::new(Moved { machine, ram, _tracer: tracer, _throttle: throttle })
+    }
+}
+
+/// Has QEMU close our end of the stream, if it holds one.
+fn release(qmp: &Qmp) -> Result<(), QmpError> {
+    match qmp.execute("closefd", json!({ "fdname": HELD })) {
+        Err(QmpError::Command(_)) => Ok(()),
+        answer => answer.map(drop),
     }
 }
 
