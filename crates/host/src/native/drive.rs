@@ -1,6 +1,7 @@
 //! Carries out what the source of a move by the machine's own hypervisor decides.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -275,7 +276,8 @@ impl<'a> Driver<'a> {
             },
             Effect::RecordCommit => self.record_commit(),
             Effect::Resume => {
-                // A hypervisor that waits for its stream cannot give up.
+                // A hypervisor that waits for its stream cannot give up. What it still says is
+                // thrown away.
                 self.tunnel.iter().for_each(Closer::close);
                 self.machine.resume().map_or_else(failed, |()| Event::Resumed)
             }
@@ -295,7 +297,13 @@ impl<'a> Driver<'a> {
         let tunnel = self.dial().map_err(|error| Event::LinkLost(error.to_string()))?;
         self.tunnel = Some(tunnel.closer());
         let (stream, watch) = self.machine.begin(&self.limits).map_err(failed)?;
-        carry(tunnel, stream, &self.tunnelled)
+        let tell = self.events.clone();
+        let broken = move |error: &io::Error| {
+            let event = Event::GaveUp(format!("its stream to the destination broke: {error}"));
+            // Nobody listens once the move has ended.
+            let _ = tell.send((Instant::now(), event));
+        };
+        carry(tunnel, stream, &self.tunnelled, broken)
             .map_err(|error| Event::MachineFailed(format!("no thread for its stream: {error}")))?;
         let (events, over) = (self.events.clone(), Arc::clone(&self.over));
         ears::watch(watch, events, over, self.begin)

@@ -28,7 +28,7 @@ pub(crate) fn serve(
         return Ok(());
     };
     let tunnel = Tunnel::of(link.sender, link.receiver)?;
-    match carry(tunnel, hypervisor, &Arc::default()) {
+    match carry(tunnel, hypervisor, &Arc::default(), |_| {}) {
         // A pump does not panic; if one did, the machine's process would find its stream ended.
         Ok(pumps) => pumps.into_iter().for_each(|pump| drop(pump.join())),
         Err(error) => tracing::warn!(?migration, %error, "a tunnel cannot be served"),
@@ -38,38 +38,39 @@ pub(crate) fn serve(
 
 /// Carries what a hypervisor says through a tunnel, and what comes out of it to the hypervisor, in
 /// two threads, until both directions have ended. Counts the bytes that go in as `sent`.
+///
+/// Where they go in no longer, it says so (`broken`), and takes what the hypervisor says all the same:
+/// one that saves a machine is to come to the end of it (see `let_save` in `punctual-guest`).
 pub(super) fn carry(
     tunnel: Tunnel,
     hypervisor: UnixStream,
     sent: &Arc<AtomicU64>,
+    broken: impl FnOnce(&io::Error) + Send + 'static,
 ) -> io::Result<[JoinHandle<()>; 2]> {
     let (tunnel, sent) = (Arc::new(tunnel), Arc::clone(sent));
     let (out, into) = (tunnel.stream()?, tunnel.stream()?);
     let (from, to) = (hypervisor.try_clone()?, hypervisor);
     let far = Arc::clone(&tunnel);
-    let outward =
-        thread::Builder::new().name("tunnel-out".to_owned()).spawn(move || {
-            match pump(&from, out, &sent) {
-                Ok(()) => far.end_sending(),
-                Err(error) => broken(&from, &far, &error),
+    let outward = thread::Builder::new().name("tunnel-out".to_owned()).spawn(move || {
+        match pump(&from, out, &sent) {
+            Ok(()) => far.end_sending(),
+            Err(error) => {
+                broken(&error);
+                far.closer().close();
+                // It fails where the hypervisor is gone.
+                let _ = io::copy(&mut &from, &mut io::sink());
             }
-        })?;
-    let inward = thread::Builder::new().name("tunnel-in".to_owned()).spawn(move || {
-        match pump(into, &to, &AtomicU64::new(0)) {
-            // It fails where the hypervisor has closed its end already.
-            Ok(()) => drop(to.shutdown(Shutdown::Write)),
-            Err(error) => broken(&to, &tunnel, &error),
         }
     })?;
+    let inward = thread::Builder::new().name("tunnel-in".to_owned()).spawn(move || {
+        if let Err(error) = pump(into, &to, &AtomicU64::new(0)) {
+            tracing::debug!(%error, "the stream between two hypervisors has broken");
+            tunnel.closer().close();
+        }
+        // It fails where the hypervisor has closed its end already.
+        let _ = to.shutdown(Shutdown::Write);
+    })?;
     Ok([outward, inward])
-}
-
-/// Ends both sides, so that either hypervisor finds out.
-fn broken(hypervisor: &UnixStream, tunnel: &Tunnel, error: &io::Error) {
-    tracing::debug!(%error, "the stream between two hypervisors has broken");
-    // It fails where the hypervisor has closed its end already.
-    let _ = hypervisor.shutdown(Shutdown::Both);
-    tunnel.closer().close();
 }
 
 fn pump(mut from: impl Read, mut to: impl Write, carried: &AtomicU64) -> io::Result<()> {
@@ -89,6 +90,8 @@ fn pump(mut from: impl Read, mut to: impl Write, carried: &AtomicU64) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
     use punctual_link::{Link, Listener, Timeouts};
 
     use super::*;
@@ -108,19 +111,30 @@ mod tests {
     }
 
     /// Two ends as hypervisors have them, with tunnels between.
-    fn joined() -> (UnixStream, UnixStream, Arc<AtomicU64>, Vec<JoinHandle<()>>) {
+    struct Joined {
+        one: UnixStream,
+        other: UnixStream,
+        sent: Arc<AtomicU64>,
+        /// Why what `one` says reaches nobody.
+        told: Receiver<io::ErrorKind>,
+        pumps: Vec<JoinHandle<()>>,
+    }
+
+    fn joined() -> Joined {
         let (near, far) = tunnels();
         let (one, inner_one) = UnixStream::pair().unwrap();
         let (other, inner_other) = UnixStream::pair().unwrap();
         let sent = Arc::default();
-        let mut pumps = Vec::from(carry(near, inner_one, &sent).unwrap());
-        pumps.extend(carry(far, inner_other, &Arc::default()).unwrap());
-        (one, other, sent, pumps)
+        let (tell, told) = channel();
+        let broken = move |error: &io::Error| tell.send(error.kind()).unwrap();
+        let mut pumps = Vec::from(carry(near, inner_one, &sent, broken).unwrap());
+        pumps.extend(carry(far, inner_other, &Arc::default(), |_| {}).unwrap());
+        Joined { one, other, sent, told, pumps }
     }
 
     #[test]
     fn both_directions_at_once_and_an_end_of_each() {
-        let (mut one, mut other, sent, pumps) = joined();
+        let Joined { mut one, mut other, sent, told, pumps } = joined();
         let much: Vec<u8> = (0..3_000_000_u32).map(|at| (at / 7) as u8).collect();
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -140,15 +154,23 @@ mod tests {
         assert_eq!(answered, "all is well, still");
         assert_eq!(sent.load(Ordering::Relaxed), much.len() as u64);
         pumps.into_iter().for_each(|pump| pump.join().unwrap());
+        assert!(told.try_recv().is_err());
     }
 
     #[test]
-    fn who_still_sends_finds_out_that_the_other_side_is_gone() {
-        let (mut one, other, _, pumps) = joined();
+    fn what_reaches_nobody_is_said_and_taken_to_its_end() {
+        let Joined { mut one, other, told, pumps, .. } = joined();
         drop(other);
-        // The first pieces are still taken on the way.
-        let refused = (0..10_000).find_map(|_| one.write_all(&[0; 65536]).err());
-        assert!(refused.is_some());
+        let mut pieces = 0;
+        while told.try_recv().is_err() {
+            one.write_all(&[0; 65536]).unwrap();
+            pieces += 1;
+            assert!(pieces < 10_000, "the first pieces are still taken on the way, not all");
+        }
+        for _ in 0..1000 {
+            one.write_all(&[0; 65536]).unwrap();
+        }
+        one.shutdown(Shutdown::Write).unwrap();
         pumps.into_iter().for_each(|pump| pump.join().unwrap());
     }
 }

@@ -45,13 +45,15 @@ pub struct Source {
     machine: Machine,
     /// What was set before the migration began.
     before: Option<Settings>,
+    /// Whether it was told to save.
+    saving: bool,
 }
 
 impl Source {
     /// Takes a machine that runs.
     #[must_use]
     pub fn of(machine: Machine) -> Self {
-        Self { machine, before: None }
+        Self { machine, before: None, saving: false }
     }
 
     fn qmp(&self) -> &Qmp {
@@ -138,17 +140,23 @@ impl Source {
     ///
     /// # Errors
     /// QEMU does not answer, or the guest is not stopped.
-    pub fn hand_over(&self) -> Result<(), MachineError> {
+    pub fn hand_over(&mut self) -> Result<(), MachineError> {
+        self.saving = true;
         let go_on = json!({ "state": "pre-switchover" });
         let answer = self.qmp().execute("migrate-continue", go_on);
         answer.map(drop).map_err(self.failed("save the machine"))
     }
 
-    /// Gives the migration up, and makes the guest run on here, from any state.
+    /// Gives the migration up, and makes the guest run on here, from any state. One that is being saved
+    /// is saved first: somebody has to read the stream to its end.
     ///
     /// # Errors
     /// The machine is gone.
     pub fn resume(&mut self) -> Result<(), MachineError> {
+        if std::mem::take(&mut self.saving) {
+            let saved = migration::let_save(self.qmp(), migration::TOLD_TO_SAVE);
+            saved.map_err(self.failed("resume"))?;
+        }
         let running = migration::run_on(self.qmp(), &self.machine.description.name);
         running.map_err(self.failed("resume"))?;
         if let Some(before) = self.before.take() {
