@@ -102,7 +102,7 @@ fn the_guest_is_slowed_down_and_runs_freely_again() {
         assert!(is_slow(begun, "a"));
     };
     let there = Move { stage: &stage, from: "a", to: "b" };
-    let begun = there.begin(&mut guest, "throttle", "20s");
+    let begun = there.begin(&mut guest, "throttle", "30s");
     slow(&stage);
     stage.run("a", &["cancel", "web"]).expect(DONE);
     let report = begun.end().expect(CANCELLED).json();
@@ -110,7 +110,7 @@ fn the_guest_is_slowed_down_and_runs_freely_again() {
     there.expect_stayed(&mut guest);
 
     // What a daemon leaves that is killed the next one puts in order.
-    let begun = there.begin(&mut guest, "throttle", "20s");
+    let begun = there.begin(&mut guest, "throttle", "30s");
     slow(&stage);
     stage.kill_daemon("a");
     begun.end().expect(FAILED);
@@ -118,7 +118,7 @@ fn the_guest_is_slowed_down_and_runs_freely_again() {
     let there = Move { stage: &stage, from: "a", to: "b" };
     there.expect_stayed(&mut guest);
 
-    let begun = there.begin(&mut guest, "throttle", "20s");
+    let begun = there.begin(&mut guest, "throttle", "30s");
     let report = there.expect_moved(&mut guest, begun, "throttle");
     let throttled = &report["measured"]["throttled"];
     assert!(throttled["share"].as_f64().unwrap() < 1.0, "{report}");

@@ -185,15 +185,19 @@ impl Stage {
         what: &str,
         mut so_far: impl FnMut(&Progress) -> bool,
     ) {
-        until(what, || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             let migrations =
-                self.scene().ask(host, |daemon| async move { daemon.migrations().await });
-            let goes_on =
-                |migration: &&Migration| migration.machine == machine && !migration.has_ended();
-            let migrations = migrations.unwrap();
-            let found = migrations.iter().find(goes_on);
-            found.and_then(|found| found.progress.as_ref()).is_some_and(&mut so_far)
-        });
+                self.scene().ask(host, |daemon| async move { daemon.migrations().await }).unwrap();
+            let of_it = |migration: &&Migration| migration.machine == machine;
+            let goes_on = migrations.iter().filter(of_it).find(|found| !found.has_ended());
+            if goes_on.and_then(|found| found.progress.as_ref()).is_some_and(&mut so_far) {
+                return;
+            }
+            let last = goes_on.or_else(|| migrations.iter().rfind(of_it));
+            assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}; but {last:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Kills the daemon of a host as a crash would.
