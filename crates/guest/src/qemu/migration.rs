@@ -153,25 +153,25 @@ pub(super) fn failure(qmp: &Qmp) -> String {
     reason.unwrap_or("it gives no reason").to_owned()
 }
 
-/// A migration that was told to go on and may not have begun to.
-pub(super) const TOLD_TO_SAVE: &[&str] = &["pre-switchover", "device"];
-/// A migration that saves.
-pub(super) const SAVING: &[&str] = &["device"];
-
-/// Waits, no longer than it should take, until QEMU has saved where its migration is in one of these
-/// statuses.
-///
-/// A migration that ends otherwise once it saves has QEMUs before 8.1 let the guest run while its disks
-/// are still given up (`migration_completion` in their `migration/migration.c`): they die of the guest's
-/// next write to one.
+/// Has QEMU save what it holds the guest for.
 ///
 /// # Errors
-/// QEMU does not answer.
-pub(super) fn let_save(qmp: &Qmp, statuses: &[&str]) -> Result<(), QmpError> {
-    let deadline = Instant::now() + SAVE;
-    let saved = until(deadline, "save", || {
+/// QEMU does not answer, or does not hold the guest.
+pub(super) fn save(qmp: &Qmp) -> Result<(), QmpError> {
+    qmp.execute("migrate-continue", json!({ "state": "pre-switchover" })).map(drop)
+}
+
+/// Waits, no longer than it should take, until QEMU has saved if it does, or was `told_to` and has
+/// not begun.
+///
+/// A migration that ends otherwise once QEMU saves has QEMUs before 8.1 let the guest run while its
+/// disks are still given up (`migration_completion` in their `migration/migration.c`): they die of the
+/// guest's next write to one.
+fn let_save(qmp: &Qmp, told_to: bool) -> Result<(), QmpError> {
+    let saved = until(Instant::now() + SAVE, "save", || {
         let status = status(qmp)?;
-        Ok((!statuses.contains(&status.as_str())).then_some(()))
+        let saving = status == "device" || (told_to && status == "pre-switchover");
+        Ok((!saving).then_some(()))
     });
     match saved {
         Err(QmpError::Timeout { .. }) => Ok(()),
@@ -180,11 +180,13 @@ pub(super) fn let_save(qmp: &Qmp, statuses: &[&str]) -> Result<(), QmpError> {
 }
 
 /// Makes a machine run that is in whatever state a migration has left it, and has the network
-/// relearn where it is. Cancels a migration that is under way. Harmless if it runs.
+/// relearn where it is. Cancels a migration that is under way, but for one that saves, or was
+/// `told_to_save`: that is let end, and somebody has to read its stream. Harmless if it runs.
 ///
 /// # Errors
 /// QEMU does not answer, or the machine cannot run, for example since a disk cannot be opened.
-pub fn run_on(qmp: &Qmp, machine: &str) -> Result<(), QmpError> {
+pub fn run_on(qmp: &Qmp, machine: &str, told_to_save: bool) -> Result<(), QmpError> {
+    let_save(qmp, told_to_save)?;
     if !is_over(&status(qmp)?) {
         qmp.execute("migrate_cancel", json!({}))?;
         let deadline = Instant::now() + CANCEL;

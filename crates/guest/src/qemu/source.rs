@@ -87,9 +87,8 @@ impl Source {
     pub fn recover(monitor: &Path) -> Result<Machine, AttachError> {
         let qmp = Qmp::connect(monitor)?;
         super::restart::undo(&qmp)?;
-        migration::let_save(&qmp, migration::SAVING)?;
+        migration::run_on(&qmp, &monitor.to_string_lossy(), false)?;
         release(&qmp)?;
-        migration::run_on(&qmp, &monitor.to_string_lossy())?;
         migration::switch_off(&qmp, CAPABILITIES)?;
         migration::switch_off(&qmp, super::native::CAPABILITIES)?;
         migration::leave_out_description(&qmp, false)?;
@@ -180,11 +179,9 @@ impl Source {
     fn run_on(&mut self) -> Result<(), QmpError> {
         self.stream = None;
         Throttle::lift(&self.throttle);
-        if std::mem::take(&mut self.saving) {
-            migration::let_save(self.qmp(), migration::TOLD_TO_SAVE)?;
-        }
+        let saving = std::mem::take(&mut self.saving);
+        migration::run_on(self.qmp(), &self.machine.description.name, saving)?;
         release(self.qmp())?;
-        migration::run_on(self.qmp(), &self.machine.description.name)?;
         if let Some(before) = self.before.take() {
             migration::restore(self.qmp(), &before)?;
         }
@@ -255,10 +252,8 @@ impl SourceMachine for Source {
     }
 
     fn save_device_state(&mut self) -> Result<(), MachineError> {
-        let go_on = json!({ "state": "pre-switchover" });
         self.saving = true;
-        let answer = self.qmp().execute("migrate-continue", go_on);
-        answer.map(drop).map_err(self.failed("save device state"))
+        migration::save(self.qmp()).map_err(self.failed("save device state"))
     }
 
     fn resume(&mut self) -> Result<(), MachineError> {

@@ -40,7 +40,7 @@ pub(crate) fn serve(
 /// two threads, until both directions have ended. Counts the bytes that go in as `sent`.
 ///
 /// Where they go in no longer, it says so (`broken`), and takes what the hypervisor says all the same:
-/// one that saves a machine is to come to the end of it (see `let_save` in `punctual-guest`).
+/// one that saves a machine is to come to the end of it (see `run_on` of its machine in `punctual-guest`).
 pub(super) fn carry(
     tunnel: Tunnel,
     hypervisor: UnixStream,

@@ -142,9 +142,7 @@ impl Source {
     /// QEMU does not answer, or the guest is not stopped.
     pub fn hand_over(&mut self) -> Result<(), MachineError> {
         self.saving = true;
-        let go_on = json!({ "state": "pre-switchover" });
-        let answer = self.qmp().execute("migrate-continue", go_on);
-        answer.map(drop).map_err(self.failed("save the machine"))
+        migration::save(self.qmp()).map_err(self.failed("save the machine"))
     }
 
     /// Gives the migration up, and makes the guest run on here, from any state. One that is being saved
@@ -153,11 +151,8 @@ impl Source {
     /// # Errors
     /// The machine is gone.
     pub fn resume(&mut self) -> Result<(), MachineError> {
-        if std::mem::take(&mut self.saving) {
-            let saved = migration::let_save(self.qmp(), migration::TOLD_TO_SAVE);
-            saved.map_err(self.failed("resume"))?;
-        }
-        let running = migration::run_on(self.qmp(), &self.machine.description.name);
+        let saving = std::mem::take(&mut self.saving);
+        let running = migration::run_on(self.qmp(), &self.machine.description.name, saving);
         running.map_err(self.failed("resume"))?;
         if let Some(before) = self.before.take() {
             let restored = migration::restore(self.qmp(), &before);
