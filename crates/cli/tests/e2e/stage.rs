@@ -1,5 +1,6 @@
 //! Two hosts and a client for one test, and the command `punctual` on them.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -185,19 +186,17 @@ impl Stage {
         what: &str,
         mut so_far: impl FnMut(&Progress) -> bool,
     ) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until_said(|| {
             let migrations =
                 self.scene().ask(host, |daemon| async move { daemon.migrations().await }).unwrap();
             let of_it = |migration: &&Migration| migration.machine == machine;
             let goes_on = migrations.iter().filter(of_it).find(|found| !found.has_ended());
             if goes_on.and_then(|found| found.progress.as_ref()).is_some_and(&mut so_far) {
-                return;
+                return Ok(());
             }
             let last = goes_on.or_else(|| migrations.iter().rfind(of_it));
-            assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}; but {last:#?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            Err(format!("{what}; but {last:#?}"))
+        });
     }
 
     /// Kills the daemon of a host as a crash would.
@@ -296,8 +295,14 @@ pub(crate) fn guest_of(qemu: &Qemu, options: punctual_guest_protocol::Options) -
 /// Asks until the answer is yes.
 #[track_caller]
 pub(crate) fn until(what: &str, mut answer: impl FnMut() -> bool) {
+    until_said(|| if answer() { Ok(()) } else { Err(what) });
+}
+
+/// Asks until the answer is yes; each no says what is awaited.
+#[track_caller]
+fn until_said<W: Display>(mut answer: impl FnMut() -> Result<(), W>) {
     let deadline = Instant::now() + PATIENCE;
-    while !answer() {
+    while let Err(what) = answer() {
         assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
